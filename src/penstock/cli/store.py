@@ -1,0 +1,95 @@
+"""``penstock store``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penstock.cli import app as command
+from penstock.cli import output
+from penstock.cli.text import count, size
+from penstock.errors import EXIT_CODES, StoreError, UsageError
+from penstock.service import backup as service
+
+app = typer.Typer(
+    help="Check the store, copy it, put a copy back.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+SHOWN = 5
+
+
+@app.callback()
+def _store() -> None:
+    """Check the store, copy it, put a copy back."""
+
+
+@app.command()
+def check(ctx: typer.Context) -> None:
+    """Look whether the store is whole and agrees with itself and with the files of runs.
+
+    Reads all of it, and changes nothing. The exit code is 6 where something is wrong.
+    """
+    problems = service.check(command.project(ctx))
+    for line in problems:
+        output.data(line)
+    if problems:
+        output.note(
+            "keep a copy (`penstock store backup` takes a whole one only), then put a backup back: "
+            "`penstock store restore FILE`; what runs told since is read again"
+        )
+        raise typer.Exit(EXIT_CODES[StoreError])
+    output.note("the store is whole, and agrees with itself and with the files of runs")
+
+
+@app.command()
+def backup(
+    ctx: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", show_default=False, help="Else one with the time, in the home."
+        ),
+    ] = None,
+) -> None:
+    """Copy the store into a file, while all goes on.
+
+    The copy is one state of the store, and whole. Code, logs and results are files beside the
+    store: they are not in it.
+    """
+    target, many = service.back_up(command.project(ctx), file)
+    output.data(str(target))
+    output.note(f"{size(many)}; `penstock store restore {target}` puts it back")
+
+
+@app.command()
+def restore(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Even while a reconciler is at work.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Put a backup in the place of the store.
+
+    The store of now is kept beside it. What runs told since the backup is read again from their
+    files, once; what was submitted or asked since is not on record any more.
+    """
+    opened = command.project(ctx)
+    if not yes and not output.ask(f"put {file} in the place of the store?"):
+        raise UsageError("nothing was changed", hint="--yes restores unasked")
+    done = service.restore(opened, file, force=force)
+    output.data(f"restored {file}")
+    if done.kept:
+        output.note(f"the store of before is {done.kept}")
+    if done.taken_up:
+        output.note(f"{count(done.taken_up, 'array')} sent since the backup: looked up again")
+    if done.unknown:
+        some = ", ".join(done.unknown[:SHOWN]) + (" …" if len(done.unknown) > SHOWN else "")
+        output.warn(
+            f"the backup does not know the runs of {count(len(done.unknown), 'array')}: {some}\n"
+            "  their jobs may be in the queue (their names begin so): cancel them, or let them end"
+        )
+    output.note("`penstock tick` brings it up to date")

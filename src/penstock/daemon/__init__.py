@@ -1,0 +1,1 @@
+"""The cycle, again and again."""

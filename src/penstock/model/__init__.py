@@ -1,0 +1,1 @@
+"""Frozen values and the tables of states."""

@@ -1,0 +1,1 @@
+"""The one that changes arrays, attempts and states."""

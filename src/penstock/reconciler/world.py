@@ -1,0 +1,83 @@
+"""What a cycle works with: one user's jobs on one cluster, and one store."""
+
+import os
+import socket
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+from penstock.clock import Clock
+from penstock.model.run import Capabilities
+from penstock.planning.reconcile import Policy
+from penstock.scheduler.protocol import Scheduler
+from penstock.settings import Settings
+from penstock.store.connection import Store
+from penstock.transport.protocol import Transport
+
+
+@dataclass(frozen=True)
+class World:
+    """The seams, opened; nothing here decides."""
+
+    settings: Settings
+    store: Store
+    scheduler: Scheduler
+    transport: Transport
+    clock: Clock
+    user: str
+    uid: int
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """Return what the scheduler is and can do."""
+        return self.scheduler.capabilities()
+
+    @property
+    def cluster(self) -> str:
+        """Return the cluster's name, as the store has it."""
+        return self.capabilities.cluster
+
+    @property
+    def holder(self) -> str:
+        """Return the name under which this process takes the lease."""
+        return here()
+
+    @cached_property
+    def policy(self) -> Policy:
+        """Return how long to wait for whom."""
+        can = self.capabilities
+        return Policy(
+            record_grace=timedelta(seconds=self.settings.record_grace_s),
+            absent_after=timedelta(seconds=can.min_job_age_s + can.accounting_lag_s),
+            lost_after=timedelta(seconds=self.settings.lost_after_s),
+            has_accounting=can.has_accounting,
+            uid=self.uid,
+        )
+
+    def folder(self, token: str) -> Path:
+        """Return the folder of an array's files."""
+        return self.settings.home / "arrays" / token
+
+
+def here() -> str:
+    """Return the name of this process: host, number, and when it began."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_began(os.getpid())}"
+
+
+def is_gone(holder: str) -> bool:
+    """Return whether a process that took the lease is no more; no, where that can't be known."""
+    host, _, process = holder.partition(":")
+    pid, _, began = process.partition(":")
+    if host != socket.gethostname() or not pid.isdigit() or not began:
+        return False
+    return _began(int(pid)) != began
+
+
+def _began(pid: int) -> str:
+    """Return when a process of this host began, in ticks since the boot; empty: there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]  # the 22nd field; the name may have spaces

@@ -1,0 +1,1 @@
+"""What the scheduler is asked and what it says."""

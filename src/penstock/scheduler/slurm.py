@@ -1,0 +1,331 @@
+"""Slurm by its commands. Each verb says what it costs the controller, in RPCs (``sdiag``)."""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from penstock.clock import Clock, SystemClock, stamp
+from penstock.errors import NoRoom, SchedulerError, SchedulerMissing, TransportError
+from penstock.model.evidence import Poll
+from penstock.model.run import Capabilities, Limits
+from penstock.planning.units import slurm_time
+from penstock.scheduler import parse, reply, room
+from penstock.scheduler.expression import spell
+from penstock.scheduler.memory import Memory
+from penstock.scheduler.protocol import Submission
+from penstock.transport.protocol import Finished, Transport
+
+# sbatch itself sleeps and asks again for two minutes where MaxJobCount is reached.
+SUBMIT_TIMEOUT_S = 180
+ACCOUNTING_TIMEOUT_S = 120
+REMEMBERED_S = 3600
+MET_LIMIT = "a submit limit was met"
+AT_ONCE = 1000  # ids of one scancel or sacct: one argument may have 128 KiB
+# Without -s sacct shows no refused, and by it alone no running job; so `find` asks both ways.
+EVERY_STATE = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO"
+# Of jobs that are gone: cancelling them is no error.
+GONE = re.compile(r"Invalid job id specified|already (completing|finished)|has already finished")
+EMPTY_SCRIPT = b"#!/bin/sh\n"
+
+NEEDED = frozenset({"ClusterName", "MaxArraySize", "MinJobAge", "SchedulerParameters"})
+
+Item = TypeVar("Item")
+
+
+class SlurmScheduler:
+    """Ask and tell Slurm over a transport."""
+
+    def __init__(
+        self, transport: Transport, *, clock: Clock | None = None, memory: Path | None = None
+    ) -> None:
+        """``memory`` is a folder for what is slow to ask and seldom changes."""
+        self._transport = transport
+        self._clock = clock or SystemClock()
+        self._folder = memory
+        self._met_limit = False
+
+    def capabilities(self) -> Capabilities:
+        """Cost: 2 RPCs, once: the configuration, and a ping that scontrol adds."""
+        return self._capabilities
+
+    @cached_property
+    def _capabilities(self) -> Capabilities:
+        numbers = re.findall(r"\d+", self._ask("sbatch", "--version").out)
+        try:
+            fields = self._history_fields
+            has_accounting = bool(fields)
+        except SchedulerError:  # slurmdbd is down, and sacct says nothing, not even its help
+            fields, has_accounting = frozenset(), True
+        return Capabilities(
+            name="slurm",
+            version=tuple(int(number) for number in numbers[:3]),
+            cluster=self._config.get("ClusterName", ""),
+            has_accounting=has_accounting,
+            history_fields=fields,
+            min_job_age_s=_number(self._config.get("MinJobAge", ""), 300),
+        )
+
+    @cached_property
+    def _history_fields(self) -> frozenset[str]:
+        """Return the fields that sacct knows; none where there is no accounting.
+
+        Raises SchedulerError where it does not answer; then it is asked again.
+        """
+        if self._config.get("AccountingStorageType", "").endswith(("none", "(null)")):
+            return frozenset()
+        try:
+            fields = frozenset(self._ask("sacct", "--helpformat").out.split())
+        except SchedulerMissing:
+            return frozenset()
+        if missing := parse.NEEDED_FIELDS - fields:  # an empty or cut answer is none
+            raise SchedulerError(
+                f"sacct --helpformat names no {', '.join(sorted(missing))}", hint="run it by hand"
+            )
+        return fields
+
+    @cached_property
+    def _config(self) -> dict[str, str]:
+        lines = self._ask("scontrol", "show", "config").out.splitlines()
+        pairs = [line.partition("=") for line in lines if "=" in line]
+        config = {key.strip(): value.strip() for key, _, value in pairs}
+        if missing := NEEDED - config.keys():  # an answer that is cut is none
+            raise SchedulerError(
+                f"scontrol show config has no {', '.join(sorted(missing))}", hint="run it by hand"
+            )
+        return config
+
+    def limits(self) -> Limits:
+        """Cost: 2 RPCs; at first 2 more; once a limit was met 2 queries of slurmdbd an hour."""
+        options = self._config.get("SchedulerParameters", "")
+        most = re.search(r"\bmax_array_tasks=(\d+)", options)
+        shown = self._ask("scontrol", "--oneliner", "show", "partition").out
+        partitions = [room.pairs(line) for line in shown.splitlines() if line.strip()]
+        times = {row.get("PartitionName", ""): row.get("MaxTime", "") for row in partitions}
+        defaults = [row["PartitionName"] for row in partitions if row.get("Default") == "YES"]
+        return Limits(
+            max_array_size=_number(self._config.get("MaxArraySize", ""), 1001),
+            max_array_tasks=int(most[1]) if most else None,
+            room=self._room(),
+            time_s={name: time for name, text in times.items() if (time := parse.duration(text))},
+            default_partition=defaults[0] if defaults else None,
+        )
+
+    def _room(self) -> int | None:
+        """Return how many more tasks the user may submit; None where that is not known."""
+        enforced = self._config.get("AccountingStorageEnforce", "")
+        if not {"limits", "safe"} & set(enforced.split(",")):
+            return None
+        try:
+            shown = self._ask(
+                "scontrol", "show", "assoc_mgr", f"users={self._user}", "flags=assoc,qos"
+            )
+            if not self._has_met_limit():
+                return room.room(shown.out, self._user, {}, {})
+            return room.room(shown.out, self._user, self._default_qos, self._qos_limits)
+        except SchedulerError:
+            return None  # a site may hide it; what is too much is then refused for now
+
+    @cached_property
+    def _user(self) -> str:
+        return self._ask("id", "-un").out.strip()
+
+    @cached_property
+    def _default_qos(self) -> dict[str, str]:
+        """Return the default qos of the user in each account."""
+        where = ("assoc", "where", f"user={self._user}", "format=Account,DefaultQOS")
+        lines = self._recall("sacctmgr", "-n", "-P", "show", *where).splitlines()
+        return {account: qos for account, _, qos in (line.partition("|") for line in lines)}
+
+    @cached_property
+    def _qos_limits(self) -> dict[str, room.Qos]:
+        columns = "format=Name,GrpSubmit,MaxSubmitPU,MaxSubmitPA"
+        return room.qos_table(self._recall("sacctmgr", "-n", "-P", "show", "qos", columns))
+
+    # What a qos allows only slurmdbd tells, and slowly. It is asked once a limit was met that the
+    # controller's answer did not show; most users never meet one.
+
+    def _has_met_limit(self) -> bool:
+        return self._met_limit or (self._memory is not None and self._memory.has(MET_LIMIT))
+
+    def _note_limit(self) -> None:
+        self._met_limit = True
+        if self._memory is not None:
+            self._memory.keep(MET_LIMIT, "")
+
+    def _recall(self, *argv: str) -> str:
+        """Ask slurmdbd at most once an hour."""
+        if self._memory is None:
+            return self._ask(*argv).out
+        return self._memory.recall(" ".join(argv), lambda: self._ask(*argv).out)
+
+    @cached_property
+    def _memory(self) -> Memory | None:
+        if self._folder is None:
+            return None
+        path = self._folder / f"slurm.{self._config['ClusterName']}.{self._user}"
+        return Memory(path, for_s=REMEMBERED_S, now=lambda: stamp(self._clock.now()))
+
+    def check(self, submission: Submission) -> None:
+        """Cost: 2 RPCs. Whether the runs would ever start Slurm does not say."""
+        argv = ["sbatch", "--test-only", *options(submission)]
+        answer = self._run(argv, stdin=EMPTY_SCRIPT)
+        if answer.code != 0:
+            raise reply.refusal(answer)
+
+    def submit(self, submission: Submission) -> int:
+        """Cost: 1 RPC, whatever the size of the array."""
+        try:
+            answer = self._run(
+                ["sbatch", "--parsable", f"{submission.folder}/script.sh"],
+                timeout_s=SUBMIT_TIMEOUT_S,
+            )
+        except SchedulerMissing:
+            raise
+        except SchedulerError as error:
+            raise reply.unsure(error.what) from error
+        try:
+            return reply.job(answer)
+        except NoRoom:
+            self._note_limit()
+            raise
+
+    def observe(self) -> Poll:
+        """Cost: 3 RPCs as an ordinary user. Arrays stay in one row until their tasks start."""
+        at = self._clock.now()
+        command = ("squeue", "--me", "--all", "--states=all", f"--format={parse.QUEUE_FORMAT}")
+        return parse.queue(self._ask(*command).out, at)
+
+    def history(self, jobs: Iterable[int], *, since: datetime) -> Poll:
+        """Cost: none to the controller, one query of the accounting."""
+        at = self._clock.now()
+        wanted = [str(job) for job in sorted(set(jobs))]
+        polls = [
+            self._history(at, "--duplicates", f"--jobs={','.join(ids)}", self._since(since))
+            for ids in _chunks(wanted, AT_ONCE)
+        ]
+        return _joined(at, polls)
+
+    def find(self, token: str, *, since: datetime) -> Poll:
+        """Cost: none to the controller, two queries of the accounting for all of the user's jobs.
+
+        A held or otherwise pending job is in the queue only: that has to be asked too.
+        """
+        at = self._clock.now()
+        window = ("--allocations", "--duplicates", self._since(since), "--endtime=now")
+        polls = [
+            self._history(at, *window),
+            self._history(at, *window, f"--state={EVERY_STATE}"),
+        ]
+        found = _joined(at, polls)
+        tasks = [task for task in found.tasks if f"{task.name}.".startswith(f"{token}.")]
+        return Poll(at, tuple(dict.fromkeys(tasks)), "sacct", found.odd)
+
+    def _since(self, since: datetime) -> str:
+        """Return the window's begin, as an age: the cluster's clock may be in another zone."""
+        age = (self._clock.now() - since).total_seconds()
+        return f"--starttime=now-{max(math.ceil(age), 0) + 1}seconds"
+
+    def _history(self, at: datetime, *arguments: str) -> Poll:
+        known = self._history_fields
+        if not known:
+            raise SchedulerError(
+                "this cluster has no accounting", hint="only its queue and the runs themselves tell"
+            )
+        fields = [field for field in parse.HISTORY_FIELDS if field in known]
+        columns = f"--format={','.join(fields)}"
+        answer = self._ask(
+            "sacct", "--parsable2", columns, *arguments, timeout_s=ACCOUNTING_TIMEOUT_S
+        )
+        return parse.history(answer.out, at, fields)
+
+    def cancel(self, targets: Iterable[tuple[int, int | None]]) -> None:
+        """Cost: 1 RPC for each array, whole or in part."""
+        for ids in _chunks(list(_cancelled(targets)), AT_ONCE):
+            answer = self._run(["scancel", *ids])
+            lines = [line.strip() for line in answer.err.splitlines() if line.strip()]
+            bad = [line for line in lines if not GONE.search(line)]
+            if bad or (answer.code != 0 and not lines):
+                raise SchedulerError(
+                    f"scancel failed: {'; '.join(bad) or f'exit code {answer.code}'}",
+                    hint="it is tried again",
+                )
+
+    def _ask(self, *argv: str, timeout_s: float = 60) -> Finished:
+        """Return the answer of a command that succeeded."""
+        answer = self._run(list(argv), timeout_s=timeout_s)
+        if answer.code != 0:
+            said = answer.err.strip() or answer.out.strip()[:200]
+            raise SchedulerError(
+                f"{argv[0]} failed with exit code {answer.code}: {said}",
+                hint="nothing is known by it; it is asked again later",
+            )
+        return answer
+
+    def _run(self, argv: list[str], *, stdin: bytes = b"", timeout_s: float = 60) -> Finished:
+        try:
+            answer = self._transport.run(argv, stdin=stdin, timeout_s=timeout_s)
+        except TransportError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise SchedulerMissing(
+                    f"there is no program named {argv[0]} here",
+                    hint='load your site\'s Slurm module, or set `scheduler = "local"`',
+                ) from error
+            raise SchedulerError(error.what, hint=error.hint) from error
+        if answer.code == 127:  # of a shell or a wrapper that did not find it
+            raise SchedulerMissing(f"{argv[0]} cannot be run: {answer.err.strip()}")
+        return answer
+
+
+def options(submission: Submission) -> list[str]:
+    """Return sbatch's options for a request, as far as they decide whether it is accepted."""
+    request = submission.request
+    throttle = f"%{submission.throttle}" if submission.throttle else ""
+    wanted: dict[str, object] = {
+        "job-name": f"{submission.token}.{submission.label}",
+        "array": f"0-{submission.size - 1}{throttle}",
+        "cpus-per-task": request.cpus,
+        "gres": f"gpu:{request.gpus}" if request.gpus else None,
+        "mem": None if request.mem_mb is None else f"{request.mem_mb}M",
+        "time": None if request.time_s is None else slurm_time(request.time_s),
+        "partition": request.partition,
+        "account": request.account,
+        "qos": request.qos,
+    }
+    named = [f"--{key}={value}" for key, value in wanted.items() if value is not None]
+    return [*named, *request.options]
+
+
+def _cancelled(targets: Iterable[tuple[int, int | None]]) -> Iterator[str]:
+    """Yield ``12`` for whole jobs, ``12_[1-3,7]`` for tasks of others."""
+    tasks: dict[int, set[int]] = defaultdict(set)
+    whole: dict[int, None] = {}
+    for job, index in targets:
+        if index is None:
+            whole[job] = None
+        else:
+            tasks[job].add(index)
+    yield from (str(job) for job in whole)
+    for job, indices in tasks.items():
+        if job not in whole:
+            yield from (f"{job}_[{spell(part)}]" for part in _chunks(sorted(indices), AT_ONCE))
+
+
+def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _joined(at: datetime, polls: Iterable[Poll]) -> Poll:
+    polls = list(polls)
+    tasks = tuple(task for poll in polls for task in poll.tasks)
+    return Poll(at, tasks, "sacct", tuple(dict.fromkeys(odd for poll in polls for odd in poll.odd)))
+
+
+def _number(text: str, default: int) -> int:
+    match = re.match(r"\d+", text)
+    return int(match[0]) if match else default

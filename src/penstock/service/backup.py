@@ -1,0 +1,153 @@
+"""Check, copy and put back the store of a project, with an eye on the files beside it."""
+
+import contextlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.clock import moment
+from penstock.errors import NotFoundError, StoreError
+from penstock.service.project import Project
+from penstock.store import backup as copies
+from penstock.store import check as checks
+from penstock.store import recovery
+from penstock.store.connection import Store, sqlite_path
+from penstock.store.recovery import Found
+from penstock.wire import manifest, place
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What came of putting a backup back."""
+
+    kept: Path | None  # the store of before
+    taken_up: int  # arrays that were sent since the backup, and are looked up now
+    unknown: tuple[str, ...]  # tokens of arrays whose runs the backup does not know
+
+
+def check(project: Project) -> list[str]:
+    """Return what is wrong with the store, a line for each thing."""
+    problems = checks.check(project.store)
+    if any(line.startswith("damaged") for line in problems):
+        return problems
+    return problems + list(_beyond(project))
+
+
+def _beyond(project: Project) -> Iterator[str]:
+    """Yield the spools that are shorter than what was read of them, or away."""
+    for token, is_folded, read in checks.spools(project.store):
+        folder = project.settings.home / "arrays" / token
+        if not folder.is_dir() or (is_folded and not (folder / place.SPOOLS_FOLDED).exists()):
+            if not is_folded:
+                yield f"the files of array {token} are away: {folder}"
+            continue  # who has no use for old files may remove them
+        sizes = _folded_sizes(folder / place.SPOOLS_FOLDED)
+        for (index, restart), read_to in read.items():
+            size = max(_size(folder, index, restart), sizes.get((index, restart), -1))
+            if size < read_to:
+                where = folder / place.spool(index, restart)
+                what = "is away" if size < 0 else f"has {size} bytes, and {read_to} were read"
+                yield f"the spool {where} {what}"
+
+
+def _size(folder: Path, index: int, restart: int) -> int:
+    for is_done in (True, False):
+        with contextlib.suppress(OSError):
+            return (folder / place.spool(index, restart, is_done)).stat().st_size
+    return -1
+
+
+def _folded_sizes(path: Path) -> dict[tuple[int, int], int]:
+    sizes: dict[tuple[int, int], int] = {}
+    with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            index, _, rest = member.filename.rpartition("/")[2].partition(".")
+            restart = rest.partition(".")[0]
+            if index.isdecimal() and restart.isdecimal():
+                sizes[int(index), int(restart)] = member.file_size
+    return sizes
+
+
+def back_up(project: Project, target: Path | None = None) -> tuple[Path, int]:
+    """Copy the store while it is used; return where to, and the size. Raises StoreError."""
+    if target is None:
+        target = project.settings.home / "backups" / f"penstock-{_stamp(project)}.db"
+    return target, copies.back_up(project.store, target)
+
+
+def _stamp(project: Project) -> str:
+    return f"{project.clock.now():%Y%m%d-%H%M%S}"
+
+
+def restore(project: Project, source: Path, *, force: bool = False) -> Restored:
+    """Put a backup in the store's place. Raises StoreError where one acts just now, or NotFound.
+
+    Nothing is doubled by it: spools are read from where the backup had come to, and arrays that
+    were sent since are found again by their folders, and looked up.
+    """
+    if not source.is_file():
+        raise NotFoundError(
+            f"there is no backup {source}", hint="`penstock store backup` makes one"
+        )
+    path = sqlite_path(project.settings.store_url)
+    given = _given(path, force=force)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    keep = path.with_name(f"{path.name}.before-{_stamp(project)}")
+    try:
+        copies.prepare(source, aside)
+        new = Store(f"sqlite:///{aside}")
+        found = list(_found(project, recovery.settled(new)))
+        unknown = recovery.renew(new, given, found, project.clock.now())
+        new.close()
+        was_there = copies.put(aside, path, keep)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        for end in ("", "-journal", "-wal", "-shm"):
+            aside.with_name(aside.name + end).unlink(missing_ok=True)
+    return Restored(
+        keep if was_there else None,
+        len(found) - len(unknown),
+        tuple(sorted(one.token for one in unknown)),
+    )
+
+
+def _given(path: Path, *, force: bool) -> dict[tuple[str, str], int]:
+    """Return the fences of the store in use; none where it can't be read."""
+    from penstock.reconciler.world import is_gone  # noqa: PLC0415  queries do without it
+
+    try:
+        with contextlib.closing(Store(f"sqlite:///{path}")) as store:
+            held = recovery.holders(store, is_gone)
+            given = recovery.fences(store)
+    except StoreError:
+        return {}  # it is away or damaged: that is why one restores
+    if held and not force:
+        raise StoreError(
+            f"{', '.join(held)} is at work with the store",
+            hint="`penstock daemon stop`, or wait until it has ended; --force does it all the same",
+        )
+    return given
+
+
+def _found(project: Project, settled: set[str]) -> Iterator[Found]:
+    """Yield the arrays of which there are files, and that a store does not know to be sent."""
+    with contextlib.suppress(FileNotFoundError):
+        for folder in sorted((project.settings.home / "arrays").iterdir()):
+            if folder.name not in settled:
+                for name in (place.MANIFEST, place.MANIFEST_ENDED):
+                    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+                        yield _of_manifest(folder / name, folder.name)
+                        break
+
+
+def _of_manifest(path: Path, token: str) -> Found:
+    written_at = moment(path.stat().st_mtime)
+    with path.open("rb") as file:
+        size = int(json.loads(file.readline())["size"])
+    entries = [manifest.read(str(path), index)[1] for index in range(size)]
+    elements = tuple((str(entry["uid"]), int(str(entry["attempt"]))) for entry in entries)
+    return Found(token, written_at, elements)

@@ -1,0 +1,68 @@
+"""Make a folder a project: its settings file, its home, its store."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock import settings as settings_module
+from penstock.errors import SettingsError
+from penstock.settings import PROJECT_FILE, Settings
+from penstock.store.connection import open_store
+
+TEMPLATE = """\
+# Penstock's settings for this project. Each line shows what holds without it.
+# PENSTOCK_<NAME> in the environment goes before this file.
+
+# scheduler = "auto"      # slurm where sbatch is on PATH, else local: processes on this machine
+# results = "runs"        # outputs go to <results>/<experiment>/<number>/
+# scratch = ""            # of compute nodes, such as "/scratch/$USER"; else $SLURM_TMPDIR, $TMPDIR
+# python = "python3"      # on compute nodes, 3.6 or later
+# poll_s = 10             # the shortest time between two looks at the queue
+"""
+NODE_LOCAL = ("/tmp", "/var/tmp", "/dev/shm", "/run")
+
+
+@dataclass(frozen=True)
+class Created:
+    """What ``init`` made, or found."""
+
+    settings: Settings
+    is_new: bool
+    notes: tuple[str, ...] = ()
+
+
+def init(folder: Path) -> Created:
+    """Make a project of a folder; again is no error and changes no file that is there."""
+    folder = folder.resolve()
+    try:
+        notes = tuple(_notes(folder))
+        is_new = not (folder / PROJECT_FILE).exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        if is_new:
+            (folder / PROJECT_FILE).write_text(TEMPLATE)
+        settings = settings_module.load(folder)
+        settings.home.mkdir(parents=True, exist_ok=True)
+        (settings.home / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise SettingsError(
+            f"{error.filename or folder} cannot be made: {error.strerror}",
+            hint="`penstock init FOLDER` with one of your own, on storage that compute nodes see",
+        ) from error
+    open_store(settings.store_url, journal=settings.journal, create=True).close()
+    return Created(settings, is_new, notes)
+
+
+def _notes(folder: Path) -> list[str]:
+    """Return what its user may want to know of a folder."""
+    notes = []
+    above = [one for one in folder.parents if (one / PROJECT_FILE).is_file()]
+    if above:
+        notes.append(f"this is inside the project {above[0]}, and now one of its own")
+    if shutil.which("sbatch") and any(folder.is_relative_to(one) for one in NODE_LOCAL):
+        notes.append(
+            f"{folder} may be on this machine alone: compute nodes must see the project's folder"
+        )
+    if not os.access(folder if folder.exists() else folder.parent, os.W_OK | os.X_OK):
+        notes.append(f"{folder} is not yours to write")
+    return notes

@@ -1,0 +1,123 @@
+"""Keep a project up to date: cycles, and looks at the queue no more often than the pace allows.
+
+The pace is shared by all processes of a user (a small file in the home folder), so that the
+scheduler is not asked more often because more commands run.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.clock import moment, stamp
+from penstock.errors import PenstockError
+from penstock.planning.pace import Pace, after
+from penstock.service.project import Project
+from penstock.store import attempts
+
+if TYPE_CHECKING:
+    from penstock.reconciler.cycle import Report
+
+
+@dataclass
+class Upkeep:
+    """Step by step upkeep of a project."""
+
+    project: Project
+
+    def step(self, *, force: bool = False, act: bool = False) -> "Report":
+        """Run a cycle, with a look at the queue if that is due. Raises PenstockError.
+
+        ``force``: look, due or not. ``act``: tell the scheduler what users asked, due or not.
+        """
+        from penstock.reconciler.cycle import cycle  # noqa: PLC0415  queries do without it
+
+        now = self.project.clock.now()
+        pace = read_pace(self.path)
+        look = force or pace.is_due(now)
+        try:
+            report = cycle(self.project.world, look=look, plan=look or act)
+        except PenstockError:
+            if look:
+                self._looked(pace, changed=False, failed=True)
+            raise
+        if look and not report.is_other:
+            self._looked(
+                pace, changed=bool(report.changed or report.sent), failed=not report.polled
+            )
+        elif report.changed or report.sent:
+            self.quicken(self.project.settings.poll_s)
+        return report
+
+    def quicken(self, wait_s: float) -> None:
+        """Let the next look come no later than so long after the last: something was just asked."""
+        pace = read_pace(self.path)
+        write_pace(self.path, Pace(pace.at, min(pace.wait_s, wait_s)))
+
+    @property
+    def path(self) -> Path:
+        """Return the file that has the pace."""
+        return self.project.settings.home / f"pace.{self.project.user}"
+
+    def _looked(self, last: Pace, *, changed: bool, failed: bool) -> None:
+        settings = self.project.settings
+        now = self.project.clock.now()
+        bounds = (settings.poll_s, max(settings.poll_s, settings.poll_max_s))
+        write_pace(self.path, after(last, now, changed=changed, failed=failed, bounds_s=bounds))
+
+
+def read_pace(path: Path) -> Pace:
+    """Return the pace; where there is none, or none that can be read, a look is due."""
+    try:
+        seen = json.loads(path.read_text())
+        return Pace(moment(float(seen["at"])), float(seen["wait_s"]))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return Pace()
+
+
+def write_pace(path: Path, pace: Pace) -> None:
+    """Keep the pace for others; where that cannot be, they only ask more often."""
+    if pace.at is None:
+        return
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(json.dumps({"at": stamp(pace.at), "wait_s": pace.wait_s}))
+        aside.rename(path)
+    except OSError:
+        return
+
+
+def told(report: "Report") -> list[str]:
+    """Return what a cycle did, a line for each thing."""
+    lines = []
+    for sent in report.sent:
+        many = f"{sent.array.size} run{'s' if sent.array.size > 1 else ''}"
+        if sent.error is None:
+            lines.append(f"sent {many} as job {sent.job}")
+        else:
+            lines.append(f"{many} not sent: {sent.error.what}")
+    if report.ended:
+        lines.append(f"{report.ended} ended")
+    return lines
+
+
+def has_live(project: Project) -> bool:
+    """Return whether this user has runs that the reconciler could move."""
+    with project.store.read() as view:
+        return attempts.has_live(view, user=project.user)
+
+
+def freshen(project: Project) -> list[str]:
+    """Bring the record up to date before it is read; return what hindered, for people.
+
+    Never raises for that: what is recorded can be read without a scheduler, and from a store
+    that cannot be written. Raises StoreError where it cannot be read.
+    """
+    if not has_live(project):
+        return []
+    try:
+        report = Upkeep(project).step()
+    except PenstockError as error:
+        return [f"not brought up to date: {error.what}"]
+    return list(report.odd)

@@ -1,0 +1,153 @@
+"""Settings: from the environment, the project, the user and the site, in this order.
+
+PENSTOCK_*                      environment variables
+penstock.toml                   the project's, found here or in a folder above
+~/.config/penstock/settings.toml
+/etc/penstock/site.toml         the site's; PENSTOCK_SITE names another file
+"""
+
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from penstock.errors import SettingsError
+
+PROJECT_FILE = "penstock.toml"
+SITE_FILE = "/etc/penstock/site.toml"
+
+
+class Settings(BaseSettings):
+    """All that can be set. ``root`` is the project's folder, and relative paths start there."""
+
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="forbid")
+
+    root: Path = Field(description="the project's folder: where penstock.toml is")
+    project: str = Field("", description="the project's name; else its folder's")
+    home: Path = Field(Path(".penstock"), description="where Penstock keeps its files")
+    results: Path = Field(Path("runs"), description="where the outputs of runs are put")
+    store: str = Field("", description="URL of the store; else sqlite in the home folder")
+    scheduler: Literal["auto", "slurm", "local"] = Field(
+        "auto", description="auto: slurm where sbatch is on PATH, else local"
+    )
+    scratch: str = Field("", description="scratch folder of compute nodes; may name $VARIABLES")
+    python: str = Field("python3", description="Python 3.6 or later, on compute nodes")
+    templates: list[Path] = Field([], description="folders whose *.sh.j2 go before Penstock's own")
+    local_cpus: int = Field(0, ge=0, description="cpu slots of the local scheduler; 0: all")
+    journal: Literal["delete", "wal"] = Field(
+        "delete", description="SQLite's journal; wal only where one host uses the store"
+    )
+    poll_s: float = Field(10, ge=1, description="the shortest time between two looks at the queue")
+    poll_max_s: float = Field(120, ge=1, description="the longest")
+    beat_s: float = Field(30, ge=1, description="how often a run says that it lives")
+    lost_after_s: float = Field(
+        3600, ge=0, description="how long nobody may have heard of a run before it is called lost"
+    )
+    record_grace_s: float = Field(
+        60, ge=0, description="how long a record may come later than the scheduler's word (NFS)"
+    )
+    debug: bool = False
+
+    @field_validator("home", "results")
+    @classmethod
+    def _below_root(cls, path: Path, info: Any) -> Path:
+        root = info.data.get("root")
+        return (root / path.expanduser()).resolve() if root else path
+
+    @property
+    def store_url(self) -> str:
+        """Return the URL of the store."""
+        return self.store or f"sqlite:///{self.home / 'penstock.db'}"
+
+    @property
+    def project_name(self) -> str:
+        """Return the name of the project."""
+        return self.project or self.root.name
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  pydantic passes all of them by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put files below the environment; PENSTOCK_ROOT only starts the search for the root."""
+
+        def environment() -> dict[str, Any]:
+            return {key: value for key, value in env_settings().items() if key != "root"}
+
+        return (environment, init_settings)  # type: ignore[return-value]  # a callable is enough
+
+
+def project_root(start: Path) -> Path:
+    """Return the folder of the nearest penstock.toml, here or above."""
+    for folder in (start, *start.parents):
+        # Not is_file(): it raises where a folder may not be looked into.
+        if os.path.isfile(folder / PROJECT_FILE):  # noqa: PTH113
+            _refuse_strangers(folder / PROJECT_FILE)
+            return folder
+    raise SettingsError(
+        f"no {PROJECT_FILE} in {start} or in a folder above it",
+        hint="run `penstock init` in your project's folder (on project storage) first",
+    )
+
+
+def _refuse_strangers(file: Path) -> None:
+    """Refuse a stranger's file where anybody may put one: it names programs to run."""
+    is_anybodys = file.parent.stat().st_mode & stat.S_IWOTH
+    if is_anybodys and file.lstat().st_uid not in (os.getuid(), 0):
+        raise SettingsError(
+            f"{file} is not yours, and anybody may write to {file.parent}",
+            hint="run `penstock init` in your project's folder, or name the project: --project",
+        )
+
+
+def load(start: Path | None = None) -> Settings:
+    """Return the settings of the project around ``start`` (else $PENSTOCK_ROOT, else here)."""
+    named = os.environ.get("PENSTOCK_ROOT")
+    root = project_root((start or Path(named or ".")).resolve())
+    values: dict[str, Any] = {"root": root}
+    config = Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser()
+    site = Path(os.environ.get("PENSTOCK_SITE", SITE_FILE))
+    for file in (site, config / "penstock" / "settings.toml", root / PROJECT_FILE):
+        values |= _read(file)
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"setting {key}: {_what_is_wrong(first['type'], key) or first['msg']}",
+            hint=f"it is set in {root / PROJECT_FILE}, your own or the site's file, "
+            f"or as PENSTOCK_{key.upper()}",
+        ) from error
+
+
+def _what_is_wrong(kind: str, key: str) -> str:
+    if kind != "extra_forbidden":
+        return ""
+    from difflib import get_close_matches  # noqa: PLC0415  only for an error
+
+    near = get_close_matches(key, Settings.model_fields, 1)
+    return "there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(f"{file} is not TOML: {error}", hint="mend it") from error

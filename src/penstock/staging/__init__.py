@@ -1,0 +1,1 @@
+"""Code to the node, results from it."""

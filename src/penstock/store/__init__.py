@@ -1,0 +1,1 @@
+"""The record: SQLite now, PostgreSQL by the same statements."""

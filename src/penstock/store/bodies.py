@@ -1,0 +1,52 @@
+"""Frozen values as JSON, and back: what the store keeps whole because nobody searches in it."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from penstock.model.spec import Params, Request, Stage
+
+_COMPACT = json.JSONEncoder(separators=(",", ":"))  # once: json.dumps would make one each time
+
+
+def compact(value: object) -> str:
+    """Return JSON of one line, in ASCII: so no database minds what stands in it."""
+    return _COMPACT.encode(value)
+
+
+def request_text(request: Request) -> str:
+    """Return a request as JSON."""
+    return compact(asdict(request))
+
+
+def request_of(text: str) -> Request:
+    """Return the request of a JSON text."""
+    return _request(json.loads(text))
+
+
+def stage_text(stage: Stage) -> str:
+    """Return a stage as JSON, without its sweep: the runs are what it became."""
+    body = asdict(stage)
+    del body["sweep"]
+    return compact(body)
+
+
+def stage_of(text: str) -> Stage:
+    """Return the stage of a JSON text; its sweep is empty."""
+    body: dict[str, Any] = json.loads(text)
+    body["request"] = _request(body["request"])
+    body["command"] = tuple(body["command"])
+    body["outputs"] = tuple(body["outputs"])
+    body["env"] = tuple((name, value) for name, value in body["env"])
+    return Stage(**body)
+
+
+def params_of(text: str) -> Params:
+    """Return the parameters of a JSON text."""
+    params: Params = json.loads(text)
+    return params
+
+
+def _request(body: dict[str, Any]) -> Request:
+    body["options"] = tuple(body["options"])
+    return Request(**body)

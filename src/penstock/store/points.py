@@ -1,0 +1,221 @@
+"""Points of one metric as columns, and compressed: exact, and small.
+
+A chunk is ``FORMAT`` and three columns (steps, times in ms, values), each a method, a length and
+bytes. Whole numbers are stored as differences, and a plain progression as its two terms. The bytes
+of a column are sorted by their place in the number before zlib sees them: what repeats then stands
+together. Values are kept bit by bit.
+"""
+
+import struct
+import zlib
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from operator import sub
+
+from penstock.store.connection import Connection
+
+FORMAT = b"\x01"
+MISSING = -(1 << 60)  # a step that was not told
+_HEAD = struct.Struct("<BI")
+_PROGRESSION = struct.Struct("<qq")
+_EVEN, _DIFFERENCES, _PLAIN, _SHUFFLED = range(4)
+_LEVEL = 6
+FULL = 1000  # points; a chunk with as many is never written again
+LARGEST = 8192
+_PROBE = 2048  # bytes of values on which the two ways are compared
+
+
+@dataclass
+class Columns:
+    """Points: ``steps`` (or MISSING), ``times`` in ms since the epoch, ``values``: one length."""
+
+    steps: "array[int]" = field(default_factory=lambda: array("q"))
+    times: "array[int]" = field(default_factory=lambda: array("q"))
+    values: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def extend(self, other: "Columns") -> None:
+        """Append points."""
+        self.steps.extend(other.steps)
+        self.times.extend(other.times)
+        self.values.extend(other.values)
+
+    def part(self, start: int, end: int) -> "Columns":
+        """Return some of the points."""
+        return Columns(self.steps[start:end], self.times[start:end], self.values[start:end])
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The points that one restart of an attempt told of one metric."""
+
+    attempt: int  # its number
+    restart: int
+    points: Columns
+
+
+def encode(columns: Columns) -> bytes:
+    """Return points as bytes."""
+    parts = [FORMAT]
+    for method, data in (
+        _whole(columns.steps),
+        _whole(columns.times),
+        _real(columns.values),
+    ):
+        parts += [_HEAD.pack(method, len(data)), data]
+    return b"".join(parts)
+
+
+def decode(data: bytes, count: int) -> Columns:
+    """Return the points of ``encode``. Raises ValueError where it is not its work."""
+    if data[:1] != FORMAT:
+        raise ValueError(f"a chunk of format {data[:1]!r}")
+    columns: list[tuple[int, bytes]] = []
+    at = 1
+    for _ in range(3):
+        method, size = _HEAD.unpack_from(data, at)
+        columns.append((method, data[at + _HEAD.size : at + _HEAD.size + size]))
+        at += _HEAD.size + size
+    steps, times, values = columns
+    return Columns(_whole_of(*steps, count), _whole_of(*times, count), _real_of(*values))
+
+
+def _whole(column: "array[int]") -> tuple[int, bytes]:
+    if not column:
+        return _EVEN, _PROGRESSION.pack(0, 0)
+    differences = array("q", map(sub, column[1:], column))
+    first = differences[0] if differences else 0
+    if differences.count(first) == len(differences):
+        return _EVEN, _PROGRESSION.pack(column[0], first)
+    differences.insert(0, column[0])
+    return _DIFFERENCES, zlib.compress(_shuffle(differences.tobytes()), _LEVEL)
+
+
+def _whole_of(method: int, data: bytes, count: int) -> "array[int]":
+    if method == _EVEN:
+        first, step = _PROGRESSION.unpack(data)
+        return array("q", range(first, first + step * count, step) if step else [first] * count)
+    column = array("q", _unshuffle(zlib.decompress(data)))
+    total = 0
+    for place, difference in enumerate(column):
+        total += difference
+        column[place] = total
+    return column
+
+
+def _real(column: "array[float]") -> tuple[int, bytes]:
+    plain = column.tobytes()
+    shuffled = _shuffle(plain)
+    if len(plain) <= _PROBE:  # both whole take no longer than both probes and the better one
+        ways = (_PLAIN, zlib.compress(plain, _LEVEL)), (_SHUFFLED, zlib.compress(shuffled, _LEVEL))
+        return min(ways, key=lambda way: len(way[1]))
+    if len(zlib.compress(plain[:_PROBE], 1)) < len(zlib.compress(_shuffle(plain[:_PROBE]), 1)):
+        return _PLAIN, zlib.compress(plain, _LEVEL)
+    return _SHUFFLED, zlib.compress(shuffled, _LEVEL)
+
+
+def _real_of(method: int, data: bytes) -> "array[float]":
+    plain = zlib.decompress(data)
+    return array("d", _unshuffle(plain) if method == _SHUFFLED else plain)
+
+
+def _shuffle(data: bytes) -> bytes:
+    """Put the first bytes of all numbers first, then all second ones, and so on."""
+    return b"".join(data[place::8] for place in range(8))
+
+
+def _unshuffle(data: bytes) -> bytes:
+    count = len(data) // 8
+    out = bytearray(len(data))
+    for place in range(8):
+        out[place::8] = data[place * count : (place + 1) * count]
+    return bytes(out)
+
+
+# --- in the store ---------------------------------------------------------------------------------
+
+
+def segments(tx: Connection, run_id: int, key: str) -> list[Segment]:
+    """Return all that a run told of a metric, by attempt and restart."""
+    found = tx.execute(
+        "SELECT attempt.number, chunk.restart, count, data FROM chunk"
+        " JOIN attempt ON attempt.id = attempt_id"
+        " WHERE run_id = ? AND key = ? ORDER BY attempt.number, chunk.restart, seq",
+        (run_id, key),
+    )
+    told: dict[tuple[int, int], Columns] = {}
+    for number, restart, count, data in found:
+        told.setdefault((number, restart), Columns()).extend(decode(data, count))
+    return [Segment(number, restart, columns) for (number, restart), columns in told.items()]
+
+
+def points(tx: Connection, run_id: int, key: str) -> Columns:
+    """Return the points of a metric as its summary has them: of the last restart that told any."""
+    told = segments(tx, run_id, key)
+    return told[-1].points if told else Columns()
+
+
+def write(
+    tx: Connection, attempt: int, restart: int, gained: dict[str, Columns], *, is_last: bool
+) -> None:
+    """Append points to the chunks of one restart.
+
+    A chunk that is not full is written anew together with what comes after it, once that is half as
+    much: so a slow logger costs neither a row a point, nor all its points at each look. With
+    ``is_last`` all that are not full become one.
+    """
+    unfull = _unfull(tx, attempt, restart)
+    for key in gained.keys() | (unfull.keys() if is_last else ()):
+        columns = gained.get(key, Columns())
+        rows = unfull.get(key, [])
+        if not columns and len(rows) < 2:
+            continue
+        taken: list[tuple[int, int, int, bytes]] = []
+        size = len(columns)
+        while rows and (is_last or rows[-1][2] <= 2 * size):
+            taken.append(rows.pop())
+            size += taken[-1][2]
+        whole = Columns()
+        for _, _, count, data in reversed(taken):
+            whole.extend(decode(data, count))
+        whole.extend(columns)
+        seq = taken[-1][1] if taken else _next_seq(tx, attempt, restart, key)
+        tx.executemany("DELETE FROM chunk WHERE id = ?", [(row[0],) for row in taken])
+        _insert(tx, (attempt, restart, key), seq, whole)
+
+
+def _unfull(
+    tx: Connection, attempt: int, restart: int
+) -> dict[str, list[tuple[int, int, int, bytes]]]:
+    """Return id, seq, count and data of the chunks that are not full, by key, in order."""
+    found = tx.execute(
+        "SELECT key, id, seq, count, data FROM chunk"
+        " WHERE attempt_id = ? AND restart = ? AND count < ? ORDER BY key, seq",
+        (attempt, restart, FULL),
+    )
+    unfull: dict[str, list[tuple[int, int, int, bytes]]] = {}
+    for key, *row in found:
+        unfull.setdefault(key, []).append((row[0], row[1], row[2], row[3]))
+    return unfull
+
+
+def _next_seq(tx: Connection, attempt: int, restart: int, key: str) -> int:
+    row = tx.one(
+        "SELECT coalesce(max(seq) + 1, 0) FROM chunk"
+        " WHERE attempt_id = ? AND restart = ? AND key = ?",
+        (attempt, restart, key),
+    )
+    assert row is not None
+    return int(row[0])
+
+
+def _insert(tx: Connection, of: tuple[int, int, str], seq: int, columns: Columns) -> None:
+    starts: Iterable[int] = range(0, len(columns), LARGEST)
+    parts = [columns.part(start, start + LARGEST) for start in starts]
+    tx.executemany(
+        "INSERT INTO chunk (attempt_id, restart, key, seq, count, data) VALUES (?, ?, ?, ?, ?, ?)",
+        [(*of, seq + n, len(part), encode(part)) for n, part in enumerate(parts)],
+    )

@@ -1,0 +1,120 @@
+"""Bring a store that was put back from a backup up to what has happened since, as files tell."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from penstock.clock import stamp
+from penstock.model.run import Intent, PlannedArray, ReadyRun
+from penstock.store import attempts, bodies
+from penstock.store.connection import Connection, Store
+
+FENCES = 1000  # a restored store's fences begin so much above all that were given
+
+
+@dataclass(frozen=True)
+class Found:
+    """An array of which there are files. ``elements`` are uid and attempt, by index."""
+
+    token: str
+    written_at: datetime
+    elements: tuple[tuple[str, int], ...]
+
+
+def fences(store: Store) -> dict[tuple[str, str], int]:
+    """Return the fence of each lease."""
+    with store.read() as view:
+        return _fences(view)
+
+
+def _fences(view: Connection) -> dict[tuple[str, str], int]:
+    found = view.execute("SELECT owner, cluster, fence FROM lease")
+    return {(owner, cluster): fence for owner, cluster, fence in found}
+
+
+def holders(store: Store, is_gone: Callable[[str], bool]) -> list[str]:
+    """Return who holds a lease now."""
+    with store.read() as view:
+        found = list(
+            view.execute(
+                "SELECT holder FROM lease WHERE holder <> '' AND beat_at + ttl_s > ?",
+                (view.now(),),
+            )
+        )
+    return [holder for (holder,) in found if not is_gone(holder)]
+
+
+def settled(store: Store) -> set[str]:
+    """Return the tokens of the arrays that a store knows to have been sent."""
+    with store.read() as view:
+        found = view.execute("SELECT token FROM job_array WHERE intent <> 'intended'")
+        return {token for (token,) in found}
+
+
+def renew(
+    store: Store, given: dict[tuple[str, str], int], found: Sequence[Found], now: datetime
+) -> list[Found]:
+    """Bring a store up to date; return the arrays that it can make nothing of.
+
+    Fences begin above all that were given, so that a reconciler of before writes nothing. Arrays
+    that were perhaps sent since are SENDING: they are looked up, and not sent twice.
+    """
+    with store.write() as tx:
+        known = _fences(tx)
+        for owner, cluster in given.keys() | known.keys():
+            top = max(given.get((owner, cluster), 0), known.get((owner, cluster), 0)) + FENCES
+            tx.execute(
+                "INSERT INTO lease (owner, cluster, holder, fence, beat_at, ttl_s)"
+                " VALUES (?, ?, '', ?, 0, 0) ON CONFLICT (owner, cluster)"
+                " DO UPDATE SET holder = '', fence = excluded.fence",
+                (owner, cluster, top),
+            )
+        # A run may have been planned twice since: what was written last was sent.
+        newest = sorted(found, key=lambda one: one.written_at, reverse=True)
+        return [one for one in newest if not _take_up(tx, one, now)]
+
+
+def _take_up(tx: Connection, found: Found, now: datetime) -> bool:
+    """Say that an array was perhaps sent; False: its runs are unknown, or went another way."""
+    row = tx.one("SELECT id FROM job_array WHERE token = ?", (found.token,))
+    made = row[0] if row else _insert(tx, found, now)
+    if made is None:
+        return False
+    tx.execute(
+        "UPDATE job_array SET intent = ?, sent_at = ?, not_before = NULL"
+        " WHERE id = ? AND intent = 'intended'",
+        (Intent.SENDING.value, stamp(found.written_at), made),
+    )
+    return True
+
+
+def _insert(tx: Connection, found: Found, now: datetime) -> int | None:
+    runs = [_ready(tx, uid, number) for uid, number in found.elements]
+    known = tuple(run for run in runs if run is not None)
+    if not known or len(known) < len(runs) or len({run.stage for run in known}) > 1:
+        return None
+    stage = known[0].stage
+    request = attempts.stages(tx, [stage])[stage].stage.request
+    owner = tx.one(
+        "SELECT owner, cluster FROM submission JOIN stage ON submission_id = submission.id"
+        " WHERE stage.id = ?",
+        (stage,),
+    )
+    assert owner is not None  # a foreign key
+    planned = PlannedArray(stage, request, known)
+    return attempts.insert_array(
+        tx, planned, token=found.token, user=owner[0], cluster=owner[1], now=now
+    ).id
+
+
+def _ready(tx: Connection, uid: str, number: int) -> ReadyRun | None:
+    row = tx.one(
+        "SELECT run.id, run.stage_id, experiment.name, run.number, run.params FROM run"
+        " JOIN experiment ON experiment.id = run.experiment_id"
+        " WHERE run.uid = ? AND run.state = 'ready' AND run.attempt = ?",
+        (uid, number - 1),
+    )
+    if row is None:
+        return None
+    made, stage, experiment, of, params = row
+    return ReadyRun(made, uid, stage, experiment, of, number, bodies.params_of(params))

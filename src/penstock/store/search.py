@@ -1,0 +1,162 @@
+"""Search runs: by a filter, in an order, or one by its name."""
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from penstock.clock import moment
+from penstock.errors import NotFoundError
+from penstock.model.run import RunRow
+from penstock.model.spec import Params
+from penstock.model.state import State
+from penstock.store import bodies, fields, rows
+from penstock.store.connection import Connection
+from penstock.store.fields import Asked, Clause
+from penstock.store.filter import parse
+
+_COLUMNS = (
+    "run.id, run.uid, experiment.name, run.number, stage.name, run.state, run.cause, run.attempt,"
+    " run.params, submission.created_at, run.started_at, run.ended_at"
+)
+_FROM = (
+    " FROM run JOIN experiment ON experiment.id = run.experiment_id"
+    " JOIN stage ON stage.id = run.stage_id JOIN submission ON submission.id = stage.submission_id"
+)
+_BATCH = 500
+_SHORTEST = 4  # digits of a uid that are enough; fewer are a number more likely
+_SHOWN = 5  # runs that are named where a name fits several
+
+
+def runs(
+    view: Connection,
+    words: str = "",
+    *,
+    project: str,
+    sort: str = "",
+    limit: int | None = None,
+) -> list[RunRow]:
+    """Return the runs that a filter lets through, sorted (``-metrics.acc,run``), else as made.
+
+    Raises UsageError for a filter or an order that cannot be read.
+    """
+    where = _where(view, words, project)
+    order = fields.order(sort, view.now())
+    sql = f"SELECT {_COLUMNS}{_FROM}{order.join.sql} WHERE {where.sql} ORDER BY {order.by.sql}"
+    params: tuple[Any, ...] = (*order.join.params, *where.params, *order.by.params)
+    if limit is not None:
+        sql, params = sql + " LIMIT ?", (*params, limit)
+    found = view.execute(sql, params)
+    return [run for batch in _batches(found) for run in _filled(view, batch)]
+
+
+def count(view: Connection, words: str = "", *, project: str) -> int:
+    """Return how many runs a filter lets through."""
+    where = _where(view, words, project)
+    row = view.one(f"SELECT count(*){_FROM} WHERE {where.sql}", where.params)
+    assert row is not None
+    return int(row[0])
+
+
+def run(view: Connection, name: str, *, project: str) -> RunRow | None:
+    """Return the run of ``experiment/7``, of ``7`` where there is one experiment, or of a uid.
+
+    Four digits or more of a uid are enough where no other begins so; NotFoundError where some do.
+    """
+    experiment, slash, number = name.rpartition("/")
+    if number.isascii() and number.isdigit() and len(number) < 19:
+        found = _by_number(view, experiment if slash else None, int(number), project)
+        if found or slash:
+            return found
+    if len(name) < _SHORTEST or not set(name.lower()) <= set("0123456789abcdef"):
+        return None
+    return _by_uid(view, name.lower(), project)
+
+
+def _by_number(
+    view: Connection, experiment: str | None, number: int, project: str
+) -> RunRow | None:
+    where = Clause("experiment.project = ? AND run.number = ?", (project, number))
+    if experiment is None:
+        names = view.execute("SELECT name FROM experiment WHERE project = ?", (project,))
+        several = [name for (name,) in islice(names, 2)]
+        if len(several) > 1:
+            return None
+    else:
+        where = Clause(where.sql + " AND experiment.name = ?", (*where.params, experiment))
+    return next(iter(_some(view, where, 1)), None)
+
+
+def _by_uid(view: Connection, start: str, project: str) -> RunRow | None:
+    after = start + "g"  # no digit of a uid is greater
+    where = Clause(
+        "experiment.project = ? AND run.uid >= ? AND run.uid < ?", (project, start, after)
+    )
+    found = _some(view, where, _SHOWN)
+    if len(found) > 1:
+        names = ", ".join(f"{run.uid} ({run.name})" for run in found)
+        raise NotFoundError(f"the uids of several runs begin with {start}", hint=f"such as {names}")
+    return found[0] if found else None
+
+
+def _some(view: Connection, where: Clause, limit: int) -> list[RunRow]:
+    sql = f"SELECT {_COLUMNS}{_FROM} WHERE {where.sql} ORDER BY run.id LIMIT ?"
+    return _filled(view, list(view.execute(sql, (*where.params, limit))))
+
+
+def _where(view: Connection, words: str, project: str) -> Clause:
+    tree = parse(words)
+    if tree is None:
+        return Clause("experiment.project = ?", (project,))
+    asked = fields.condition(tree, Asked(words, view.now()))
+    return Clause(f"experiment.project = ? AND {asked.sql}", (project, *asked.params))
+
+
+def _batches(found: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    while batch := list(islice(found, _BATCH)):
+        yield batch
+
+
+def _filled(view: Connection, batch: list[tuple[Any, ...]]) -> list[RunRow]:
+    """Return rows with what stands of them in other tables."""
+    ids = [row[0] for row in batch]
+    told = _by_run(view, "key, told FROM param", ids, " AND told IS NOT NULL")
+    tags = _by_run(view, "key, text FROM tag", ids)
+    metrics = _by_run(view, "key, last FROM metric", ids)
+    return [
+        RunRow(
+            id=row[0],
+            uid=row[1],
+            experiment=row[2],
+            number=row[3],
+            stage=row[4],
+            state=State(row[5]),
+            cause=row[6],
+            attempt=row[7],
+            params=_params(row[8], told.get(row[0], [])),
+            tags=dict(tags.get(row[0], [])),
+            metrics={
+                key: float("nan") if last is None else last for key, last in metrics.get(row[0], [])
+            },
+            created_at=moment(row[9]),
+            started_at=rows.time(row[10]),
+            ended_at=rows.time(row[11]),
+        )
+        for row in batch
+    ]
+
+
+def _params(text: str, told: list[tuple[str, Any]]) -> Params:
+    return bodies.params_of(text) | {key: json.loads(body) for key, body in told}
+
+
+def _by_run(
+    view: Connection, of: str, ids: list[int], where: str = ""
+) -> dict[int, list[tuple[str, Any]]]:
+    found: dict[int, list[tuple[str, Any]]] = {}
+    if ids:
+        marks = rows.marks(ids)
+        sql = f"SELECT run_id, {of} WHERE run_id IN {marks}{where} ORDER BY run_id, key"
+        for run_id, key, value in view.execute(sql, ids):
+            found.setdefault(run_id, []).append((key, value))
+    return found

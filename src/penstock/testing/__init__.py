@@ -1,0 +1,1 @@
+"""Fakes and factories, shipped; no production code imports them."""

@@ -1,0 +1,129 @@
+"""Run histories: ``python -m penstock.testing 0:300``, or one seed with its story.
+
+``python -m penstock.testing mutations`` looks for the first seed that finds each deliberate fault.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing import Pool
+from pathlib import Path
+
+from penstock.testing.mutations import MUTATIONS
+from penstock.testing.simulation import Outcome, history
+
+COUNTED = ("runs", "cycles", "simulated_s", "crashes", "rpcs", "asks")
+JUDGED = ("lost", "doubled", "wrong", "stuck", "errors")
+SHARED = Path("/dev/shm")
+
+
+@dataclass
+class Tally:
+    """What many histories came to."""
+
+    histories: int = 0
+    counts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0.0))
+    found: dict[str, int] = field(default_factory=lambda: dict.fromkeys(JUDGED, 0))
+    failed: list[int] = field(default_factory=list)
+    core_s: float = 0
+
+    def add(self, outcome: Outcome, core_s: float) -> None:
+        """Take in one history."""
+        self.histories += 1
+        self.core_s += core_s
+        for name in COUNTED:
+            self.counts[name] += getattr(outcome, name)
+        for name in JUDGED:
+            self.found[name] += len(getattr(outcome, name))
+        if outcome.problems:
+            self.failed.append(outcome.seed)
+
+    def lines(self) -> Iterator[str]:
+        """Yield what to print."""
+        days = self.counts["simulated_s"] / 86_400
+        yield f"histories        {self.histories}"
+        for name in COUNTED:
+            if name != "simulated_s":
+                yield f"{name:<16} {self.counts[name]:.0f}"
+        yield f"simulated        {days:.1f} days, {days / self.core_s * 60:.1f} a minute of a core"
+        for name in JUDGED:
+            yield f"{name:<16} {self.found[name]}"
+
+
+def _one(task: tuple[int, str]) -> tuple[Outcome, float]:
+    seed, folder = task
+    own = Path(folder) / str(os.getpid())
+    own.mkdir(exist_ok=True)
+    began = time.process_time()
+    try:
+        outcome = history(seed, own)
+    except Exception as error:  # noqa: BLE001  that too is a find, and the others go on
+        outcome = Outcome(seed, errors=[repr(error)])
+    return outcome, time.process_time() - began
+
+
+def many(seeds: range, processes: int = 2) -> Tally:
+    """Run histories, on several cores where there are many; print those that fail."""
+    tally = Tally()
+    count = min(processes, max(1, len(seeds) // 20))
+    with tempfile.TemporaryDirectory(dir=_memory()) as folder, Pool(count) as pool:
+        tasks = ((seed, folder) for seed in seeds)
+        for outcome, core_s in pool.imap(_one, tasks, chunksize=4):
+            tally.add(outcome, core_s)
+            if outcome.problems:
+                shown = "; ".join(outcome.problems[:3])
+                print(f"make simulate SEEDS={outcome.seed}   # {shown}", flush=True)
+    return tally
+
+
+def _memory() -> Path | None:
+    """Return where files cost nothing, if there is such a place."""
+    return SHARED if SHARED.is_dir() else None
+
+
+def single(seed: int) -> Outcome:
+    """Run one history and print its story."""
+    with tempfile.TemporaryDirectory(dir=_memory()) as folder:
+        outcome = history(seed, Path(folder))
+    print("\n".join([*outcome.story, "", *outcome.problems]))
+    return outcome
+
+
+def finds(task: tuple[str, int]) -> tuple[str, int | None, str]:
+    """Return the first seed below a number that finds a mutation, and what it says."""
+    name, below = task
+    with tempfile.TemporaryDirectory(dir=_memory()) as folder, MUTATIONS[name]():
+        for seed in range(below):
+            problems = _one((seed, folder))[0].problems
+            if problems:
+                return name, seed, problems[0]
+    return name, None, "not found"
+
+
+def mutations(below: int = 1000) -> int:
+    """Print which seed finds which mutation; return how many none does."""
+    missed = 0
+    with Pool(2) as pool:
+        for name, seed, problem in pool.imap(finds, ((name, below) for name in MUTATIONS)):
+            missed += seed is None
+            print(f"| {name} | {seed} | {problem} |", flush=True)
+    return missed
+
+
+def main(argv: list[str]) -> int:
+    """Run the histories that the first word names: ``7``, or ``0:300``."""
+    if argv == ["mutations"]:
+        return mutations()
+    first, colon, last = (argv or ["0:300"])[0].partition(":")
+    if not colon:
+        return 1 if single(int(first)).problems else 0
+    tally = many(range(int(first), int(last)))
+    print("\n".join(tally.lines()))
+    return 1 if tally.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

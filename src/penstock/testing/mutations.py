@@ -1,0 +1,166 @@
+"""Deliberate faults, each of which the simulation must find: a check of the check.
+
+with MUTATIONS["resend-without-look-up"]():
+    history(seed, folder)
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+from penstock.errors import LimitReached, Refused, SchedulerError, Unsure
+from penstock.model import state
+from penstock.model.evidence import Evidence, Known, Poll, Task, Transition
+from penstock.model.run import Array, Intent
+from penstock.model.state import Cause, Kind, State
+from penstock.planning import reconcile
+from penstock.reconciler import cycle, observe, send
+from penstock.reconciler.world import World
+from penstock.scheduler import reply
+from penstock.scheduler.slurm import SlurmScheduler
+from penstock.store import lease
+from penstock.testing import runners
+from penstock.transport.protocol import Finished
+
+Mutation = Callable[[], AbstractContextManager[object]]
+
+
+def _put(place: Any, name: str, value: object) -> Mutation:
+    return partial(patch.object, place, name, value)
+
+
+def _all(*mutations: Mutation) -> Mutation:
+    def enter() -> ExitStack:
+        stack = ExitStack()
+        for mutation in mutations:
+            stack.enter_context(mutation())
+        return stack
+
+    return enter
+
+
+def _resend(world: World, fence: int, arrays: Iterable[Array], _poll: Poll | None) -> None:
+    for array in arrays:
+        send._unsend(world, fence, array, "sent again")  # noqa: SLF001
+
+
+def _believe_first(_world: World, _array: Array, poll: Poll | None) -> bool:
+    return poll is not None
+
+
+_write = send._write  # noqa: SLF001
+
+
+def _write_late(world: World, fence: int, array: Array, **changed: object) -> None:
+    if changed.get("intent") is not Intent.SENDING:
+        _write(world, fence, array, **changed)
+
+
+def _empty_for_failed(name: str) -> Mutation:
+    asked = getattr(SlurmScheduler, name)
+
+    def ask(self: SlurmScheduler, *args: object, **more: object) -> Poll:
+        try:
+            found: Poll = asked(self, *args, **more)
+        except SchedulerError:
+            source = "squeue" if name == "observe" else "sacct"
+            return Poll(self._clock.now(), (), source)
+        return found
+
+    return _put(SlurmScheduler, name, ask)
+
+
+def _submit_with(wrong: type[SchedulerError], right: type[SchedulerError]) -> Mutation:
+    asked = SlurmScheduler.submit
+
+    def submit(self: SlurmScheduler, submission: Any) -> int:
+        try:
+            return asked(self, submission)
+        except wrong as error:
+            raise right(error.what) from error
+
+    return _put(SlurmScheduler, "submit", submit)
+
+
+def _no_fence(*_args: object, **_more: object) -> None:
+    return None
+
+
+def _by_any_record(known: Known, seen: Evidence) -> Transition | None:
+    last = seen.sighting.exit if seen.sighting else None
+    return reconcile._from_exit(known, last, ("runner", "exit")) if last else None  # noqa: SLF001
+
+
+def _by_open_record(known: Known, seen: Evidence) -> Transition | None:
+    last = seen.sighting.exit if seen.sighting else None
+    return _by_any_record(known, seen) if last and last.is_sealed else None
+
+
+def _policy(**changed: object) -> Mutation:
+    honest = World.__dict__["policy"].func
+    return _put(World, "policy", property(lambda self: replace(honest(self), **changed)))
+
+
+def _first_number(answer: Finished) -> int:
+    found = re.search(r"\d+", answer.out)
+    if found is None:
+        raise reply.refusal(answer) if answer.code else reply.unsure("no id")
+    return int(found[0])
+
+
+def _same_id(task: Task, array: Array) -> bool:
+    return task.job == array.job
+
+
+def _any_word(self: observe.Heard, array: Array, _index: int) -> Task | None:
+    words = [*self.single.get(array.id, {}).values(), *self.shared.get(array.id, ())]
+    return words[0] if words else None
+
+
+def _over(_known: Known, _seen: Evidence, task: Task, *_more: object) -> bool:
+    return state.word(task.word).kind is Kind.END
+
+
+_decide = reconcile.decide
+
+
+def _decide_now(known: Known, seen: Evidence, policy: Any, now: Any) -> Any:
+    return _decide(known, replace(seen, files_at=None), policy, now)
+
+
+_ENDING = {"COMPLETING": state.Word("CG", Kind.END, State.FAILED, Cause.EXIT)}
+_RESEND = _put(send, "look_up", _resend)
+
+MUTATIONS: dict[str, Mutation] = {
+    "resend-without-look-up": _RESEND,
+    "absent-when-not-in-one-answer": _put(send, "is_absent", _believe_first),
+    "never-absent": _put(send, "is_absent", lambda *_: False),
+    "sending-not-committed": _put(send, "_write", _write_late),
+    "failed-queue-is-empty": _empty_for_failed("observe"),
+    "failed-accounting-is-empty": _empty_for_failed("history"),
+    "failed-search-is-empty": _empty_for_failed("find"),
+    "unsure-is-refused": _submit_with(Unsure, Refused),
+    "unsure-is-for-now": _submit_with(Unsure, LimitReached),
+    "limit-is-refused": _submit_with(LimitReached, Refused),
+    "half-an-id-believed": _put(reply, "job", _first_number),
+    "fence-not-checked": _put(lease, "check_fence", _no_fence),
+    "claim-ignored": _all(_RESEND, _put(runners, "CLAIMS", False)),
+    "fenced-runner-records": _put(runners, "FENCES", False),
+    "unsealed-record-believed": _put(reconcile, "_by_record", _by_any_record),
+    "open-record-believed": _put(reconcile, "_by_record", _by_open_record),
+    "reused-id-accepted": _put(observe, "belongs", _same_id),
+    "one-word-for-all-tasks": _put(observe.Heard, "word", _any_word),
+    "requeued-segment-is-the-end": _put(reconcile, "_is_over", _over),
+    "record-of-earlier-segment": _put(reconcile, "_without_stale_exit", lambda seen, _: seen),
+    "files-read-too-early": _put(cycle, "decide", _decide_now),
+    "completing-is-an-end": lambda: patch.dict(state.WORDS, _ENDING),
+    "cancelled-by-its-user": _put(reconcile, "_canceller", lambda *_: Cause.USER),
+    "no-patience-for-records": _policy(record_grace=timedelta(0)),
+    "silence-is-lost": _policy(lost_after=timedelta(0), absent_after=timedelta(0)),
+    "vanished-is-withdrawn": _put(reconcile, "_was_withdrawn", lambda *_: True),
+}

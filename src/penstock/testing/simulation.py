@@ -1,0 +1,376 @@
+"""Deterministic simulation: the real reconciler and store, the model, and faults from one seed.
+
+    outcome = history(seed, folder)
+
+One history submits a few sweeps, lets a user, an administrator, the cluster and the machine do
+their worst for a while, then lets all be well, and looks whether every run ended, once, as it
+really did. The same seed gives the same history.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+from penstock import failpoint
+from penstock.errors import PenstockError
+from penstock.failpoint import Tripped
+from penstock.model.spec import Axis, Request, Stage, Sweep
+from penstock.model.state import FINAL, State
+from penstock.planning import sweep as sweeps
+from penstock.reconciler import send
+from penstock.reconciler.cycle import cycle
+from penstock.settings import Settings
+from penstock.store import directives, submissions
+from penstock.store.connection import Store, open_store
+from penstock.store.submissions import NewSubmission
+from penstock.testing import draw
+from penstock.testing.draw import USER
+from penstock.testing.files import StaleFiles
+from penstock.testing.hosts import Host
+from penstock.testing.judge import Verdict
+from penstock.testing.mischief import Mischief
+from penstock.testing.runners import Runners
+from penstock.testing.site import ROOT
+from penstock.testing.transport import Fault, ModelTransport
+from penstock.testing.witness import Witness
+from penstock.wire import place
+
+CHAOS_S = 4 * 3600.0  # how long things go wrong
+HOME = Path("/project/.penstock")  # in the model's memory
+PEACE_S = 10 * 24 * 3600.0  # how long all may take once they are well again
+
+
+@dataclass
+class Outcome:
+    """What a history came to."""
+
+    seed: int
+    runs: int = 0
+    cycles: int = 0
+    crashes: int = 0
+    simulated_s: float = 0
+    rpcs: int = 0
+    asks: int = 0  # runs of which only the user can know: there is no accounting
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    story: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """Return all that may not be."""
+        return [*self.lost, *self.doubled, *self.wrong, *self.stuck, *self.errors]
+
+
+class History:
+    """One history, from its seed."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.random = Random(seed)
+        self.outcome = Outcome(seed)
+        self.folder = folder
+        self.odds = draw.odds(self.random)
+        self.cluster = Witness(draw.site(self.random), seed=seed)
+        if self.random.random() < 0.3:  # ids begin again soon
+            self.cluster.next_id = max(1, self.cluster.site.max_job_id - 6)
+        self.transport = ModelTransport(self.cluster, user=USER.name)
+        self.files = StaleFiles(lambda: self.cluster.now)
+        self.files.stale_s = self.odds.stale_s
+        self.transport.memory = self.transport.files = self.files
+        self.transport.fault = self._spoil
+        self.runners = Runners(self.cluster, self.files, lambda _: draw.command(self.random), seed)
+        self.mischief = Mischief(self.cluster, self.random, self._tell)
+        self.began_at = self.cluster.now
+        self.chaos_until = self.began_at + CHAOS_S
+        self.hosts = [self._host(folder, "one"), self._host(folder, "two")]
+        self.is_peace = False
+        self.acting: list[Host] = []
+        self.decided: dict[int, tuple[float, float]] = {}  # between when a run's end was written
+
+    def _host(self, folder: Path, name: str) -> Host:
+        settings = Settings(
+            root=folder,
+            home=HOME,
+            lost_after_s=self.odds.lost_after_s,
+            record_grace_s=self.odds.record_grace_s,
+        )
+        host = Host(name, self.cluster, self.transport, settings)
+        host.fails = self._store_fault
+        return host
+
+    # --- what is drawn ---
+
+    def _is_chaos(self) -> bool:
+        return self.cluster.now < self.chaos_until
+
+    def _tell(self, what: str) -> None:
+        shown = what.replace(f"{self.folder}/", "")
+        self.outcome.story.append(f"{self.cluster.now - self.began_at:9.1f}  {shown}")
+
+    def _spoil(self, argv: list[str]) -> Fault | None:
+        if not self._is_chaos() or self.random.random() >= self.odds.call:
+            return None
+        fault = self.random.choice(draw.LOST_CALLS)
+        if fault is Fault.MISSING and argv[0] == "sacct":
+            return None  # a site without it has no accounting: that is drawn for a whole history
+        self._tell(f"{fault}: {' '.join(argv)[:100]}")
+        return fault
+
+    def _store_fault(self) -> str:
+        if not self._is_chaos() or self.random.random() >= self.odds.store:
+            return ""
+        return self.random.choice(["busy", "full", "unsure"])
+
+    def _trip(self, name: str) -> None:
+        """Crash at a failpoint, or be suspended there while another reconciler acts."""
+        if not self._is_chaos():
+            return
+        at = self.random.random()
+        if at < self.odds.crash:
+            self.outcome.crashes += 1
+            self._tell(f"{self.acting[-1].name} dies at {name}")
+            self.acting[-1].die()
+            raise Tripped(name)
+        if at < self.odds.crash + self.odds.pause and len(self.acting) == 1:
+            self._tell(f"{self.acting[-1].name} is suspended at {name}")
+            self.cluster.advance(self.random.choice([0, 10, 130, 700]))
+            self._cycle(self.hosts[1 - self.hosts.index(self.acting[-1])])
+
+    # --- the story ---
+
+    def run(self) -> Outcome:
+        """Let it all happen."""
+        tokens = patch.object(send, "new_token", self._token)
+        with tokens, patch.object(failpoint, "trip", self._trip):
+            for _ in range(self.random.choice([1, 1, 2])):
+                self._submit()
+            while self._is_chaos():
+                self.cluster.advance(self.random.choice([1, 5, 20, 60, 300]))
+                self._cycle(self.random.choice([*self.hosts[:1] * 4, self.hosts[1]]))
+                if self.random.random() < self.odds.mischief:
+                    self._mischief()
+            self._peace()
+        self._judge()
+        self._tell("the end")
+        self.outcome.story += self.evidence()
+        for host in self.hosts:
+            host.end()
+        return self.outcome
+
+    def _token(self) -> str:
+        return f"ps-{self.random.getrandbits(64):016x}"
+
+    def _submit(self) -> None:
+        size = self.random.choice([1, 3, 9, 14])
+        axis = Axis(("x",), tuple((value,) for value in range(size)))
+        stage = Stage(
+            "main",
+            ("true",),
+            sweep=Sweep(grids=((axis,),)),
+            request=Request(mem_mb=100, time_s=self.random.choice([600, 3600])),
+            max_parallel=self.random.choice([None, None, 2]),
+        )
+        new = NewSubmission(
+            uid=str(self.random.getrandbits(60)),
+            project="p",
+            experiment="e",
+            user=USER.name,
+            cluster=self.cluster.site.name,
+            spec_text="",
+            folder="/",
+            file="",
+            code=None,
+            stages=(stage,),
+        )
+        runs = ((0, params) for params in sweeps.expand(stage.sweep))
+        with self._store() as store, store.write() as tx:
+            submissions.insert(tx, new, runs, self.cluster.clock.now())
+        self.outcome.runs += size
+
+    @contextmanager
+    def _store(self) -> Iterator[Store]:
+        """Open the store for a process that this history is not about."""
+        store = Store(self.hosts[0].store.url, clock=self.cluster.clock)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def _cycle(self, host: Host) -> None:
+        self.outcome.cycles += 1
+        began_at = self.cluster.now
+        self.acting.append(host)
+        look, plan = self.random.random() < 0.7, self.random.choice([None, True, False])
+        try:
+            report = cycle(host.world, look=look or not self._is_chaos(), plan=plan)
+        except Tripped:
+            host.end()
+            host.begin()
+        except PenstockError as error:
+            self._tell(f"{host.name}: {type(error).__name__}: {error.what}")
+            if self.is_peace or "bug" in error.hint:
+                self.outcome.errors.append(f"{type(error).__name__}: {error}")
+        else:
+            for odd in report.odd:
+                self._tell(f"{host.name}: {odd}")
+        finally:
+            self.acting.pop()
+        if not self.acting:  # else another is in the midst of a transaction
+            self._after(began_at)
+
+    def _after(self, began_at: float) -> None:
+        """Note what has ended, and close arrays as ``reconciler.fold`` does with files."""
+        with self._store() as store, store.read() as view:
+            for (run,) in view.execute(f"SELECT id FROM run WHERE state IN {_OVER}"):  # noqa: S608
+                self.decided.setdefault(run, (began_at, self.cluster.now))
+            ended = list(view.execute("SELECT token FROM job_array WHERE intent = 'folded'"))
+        for (token,) in ended:
+            path = f"{HOME}/arrays/{token}/{place.MANIFEST}"
+            if path in self.files.files:
+                self.files.rename(path, path + ".ended")
+
+    def _mischief(self) -> None:
+        kind = self.random.random()
+        if kind < 0.2:
+            self._ask_cancel()
+        elif kind < 0.3 and self.odds.skew_s:
+            skew_s = self.random.uniform(-self.odds.skew_s, self.odds.skew_s)
+            self._tell(f"the clock of one is wrong by {skew_s:.0f} s")
+            self.hosts[0].clock.skew_s = skew_s
+        else:
+            self.mischief.happen()
+
+    def _ask_cancel(self) -> None:
+        run = self.random.randint(1, self.outcome.runs)
+        self._tell(f"run {run} shall be cancelled")
+        with self._store() as store, store.write() as tx:
+            directives.insert(
+                tx, directives.CANCEL, [run], user=USER.name, now=self.cluster.clock.now()
+            )
+
+    # --- peace, and judgement ---
+
+    def _heal(self) -> None:
+        cluster = self.cluster
+        cluster.is_down = cluster.accounting.is_down = False
+        self.hosts[0].clock.skew_s = 0
+        for name in sorted(cluster.nodes):
+            cluster.return_node(name)
+        for job in list(cluster.jobs.values()):
+            if job.held_by or job.flag == "SPECIAL_EXIT":
+                cluster.release(job.id, user=ROOT.name)
+
+    def _peace(self) -> None:
+        self.is_peace = True
+        self._tell("peace")
+        end, wait_s = self.cluster.now + PEACE_S, 10.0
+        while self.cluster.now < end and self._open_runs():
+            self._heal()
+            self.cluster.advance(wait_s)
+            wait_s = min(wait_s * 1.3, 3600)
+            self._cycle(self.hosts[0])
+        self.outcome.simulated_s = self.cluster.now - self.began_at
+        self.outcome.rpcs = self.cluster.rpcs_of.get(USER.name, 0)
+
+    def _open_runs(self) -> int:
+        return self.outcome.runs - len(self.decided) - self._asking()
+
+    def _asking(self) -> int:
+        """Return how many runs are in arrays of which only the user can know."""
+        if self.cluster.site.has_accounting:
+            return 0
+        with self._store() as store, store.read() as view:
+            row = view.one("SELECT coalesce(sum(size), 0) FROM job_array WHERE intent = 'sending'")
+        return int(row[0]) if row else 0
+
+    def _judge(self) -> None:
+        outcome, rows = self.outcome, self._rows()
+        outcome.asks = self._asking()
+        if len(rows) != outcome.runs:
+            outcome.lost.append(f"{outcome.runs - len(rows)} runs are gone")
+        for one, is_sending in rows:
+            if problem := one.doubled():
+                outcome.doubled.append(problem)
+            if one.state in FINAL:
+                if problem := one.wrong():
+                    outcome.wrong.append(problem)
+            elif not (is_sending and not self.cluster.site.has_accounting):
+                outcome.stuck.append(f"run {one.run} is {one.state}")
+
+    def _rows(self) -> list[tuple[Verdict, bool]]:
+        with self._store() as store, store.read() as view:
+            return [(self._verdict(row), row[-1] == "sending") for row in view.execute(_ROWS)]
+
+    def evidence(self) -> list[str]:
+        """Return what the store believes of each run and why, and what a witness saw."""
+        with self._store() as store, store.read() as view:
+            rows = list(view.execute(_ROWS))
+            seen = list(view.execute(_SEEN))
+        lines = []
+        for run, _, state, cause, token, index, _, intent in rows:
+            lines.append(f"run {run} {state}/{cause} in {token} {index} ({intent})")
+            lines += [
+                f"  {at - self.began_at:9.1f}  {source}: {word} → {detail}"
+                for one, source, at, word, detail in seen
+                if one == run
+            ]
+            for row in self.cluster.segments(token, index) if token else []:
+                at = [None if t is None else t - self.began_at for t in (row.start_at, row.end_at)]
+                lines.append(f"  really {row.job_id} {row.word} {row.code}:{row.signal} {at}")
+            for one in self.runners.executions:
+                if one.folder.endswith(token or "/") and one.index == index:
+                    lines.append(
+                        f"  ran {one.job} restart {one.restart}: {one.recorded_at} {one.code}"
+                    )
+        return lines
+
+    def _verdict(self, row: tuple[Any, ...]) -> Verdict:
+        run, uid, state, cause, token, index, asked, _ = row
+        return Verdict(
+            run=run,
+            state=State(state),
+            cause=cause,
+            decided=self.decided.get(run, (self.cluster.now, self.cluster.now)),
+            executions=tuple(one for one in self.runners.executions if one.run == uid),
+            segments=tuple(self.cluster.segments(token, index)) if token else (),
+            is_withdrawn=self.cluster.was_withdrawn(token, index),
+            is_asked=bool(asked),
+            has_accounting=self.cluster.site.has_accounting,
+            uid=USER.uid,
+            slack_s=self.odds.stale_s + 1,
+        )
+
+
+_OVER = "('completed', 'failed', 'cancelled')"
+_ROWS = (
+    "SELECT run.id, run.uid, run.state, coalesce(run.cause, ''), coalesce(token, ''),"
+    " coalesce(idx, -1), EXISTS (SELECT 1 FROM directive WHERE run_id = run.id),"
+    " coalesce(intent, '') FROM run LEFT JOIN attempt"
+    " ON attempt.run_id = run.id AND attempt.number = run.attempt"
+    " LEFT JOIN job_array ON job_array.id = array_id ORDER BY run.id"
+)
+_SEEN = (
+    "SELECT run_id, source, at, word, evidence.detail FROM evidence"
+    " JOIN attempt ON attempt.id = attempt_id ORDER BY evidence.id"
+)
+
+
+def template(folder: Path) -> Path:
+    """Make an empty store to copy: migrations take a second, and a history a tenth of it."""
+    path = folder / "template.db"
+    if not path.exists():
+        open_store(f"sqlite:///{path}", create=True).close()
+    return path
+
+
+def history(seed: int, folder: Path) -> Outcome:
+    """Run one history in a folder (best in memory), and judge it."""
+    shutil.copyfile(template(folder), folder / "penstock.db")
+    return History(seed, folder).run()

@@ -1,0 +1,1 @@
+"""What user code says about its run. Standard library, Python 3.6."""

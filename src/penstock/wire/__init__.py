@@ -1,0 +1,1 @@
+"""The formats that Penstock and its runner share. Standard library, Python 3.6."""

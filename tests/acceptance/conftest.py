@@ -1,0 +1,220 @@
+"""The command as its users have it: a subprocess, on the local scheduler and on the real Slurm."""
+
+import atexit
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 90
+
+
+@dataclass
+class Site:
+    """A project of a user, and the command in it."""
+
+    scheduler: str
+    root: Path
+    bin: Path  # where the command is
+    user: str = ""  # else who runs the tests
+    env: dict[str, str] = field(default_factory=dict)
+
+    def argv(self, *words: object) -> list[str]:
+        """Return the command line, as its user."""
+        command = [str(self.bin / "penstock"), *map(str, words)]
+        if not self.user or os.getuid() == pwd.getpwnam(self.user).pw_uid:
+            return command
+        named = [f"{name}={value}" for name, value in self.environment().items()]
+        return [
+            shutil.which("runuser") or "runuser",
+            "-u",
+            self.user,
+            "--",
+            "env",
+            "-i",
+            *named,
+            *command,
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """Return what the command sees: little of who runs the tests."""
+        kept = {name: os.environ[name] for name in ("SLURM_CONF", "TMPDIR") if name in os.environ}
+        home = pwd.getpwnam(self.user).pw_dir if self.user else str(self.root.parent)
+        path = f"{self.bin}:/usr/local/bin:/usr/bin:/bin"
+        return {
+            **kept,
+            "PATH": path,
+            "HOME": home,
+            "LANG": "C.UTF-8",
+            "PENSTOCK_SCHEDULER": self.scheduler,
+            "PENSTOCK_POLL_S": "1",
+            **self.env,
+        }
+
+    def start(self, *words: object, **more: Any) -> "subprocess.Popen[str]":
+        """Start the command; the test ends it."""
+        return subprocess.Popen(
+            self.argv(*words),
+            cwd=more.pop("cwd", self.root),
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            **more,
+        )
+
+    def __call__(
+        self, *words: object, code: int = 0, cwd: Path | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run the command; it must end with this exit code, and with no traceback."""
+        run = subprocess.run(
+            self.argv(*words),
+            cwd=cwd or self.root,
+            env=self.environment(),
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert "Traceback" not in run.stderr, run.stderr
+        assert run.returncode == code, f"{words}: {run.returncode}\n{run.stdout}\n{run.stderr}"
+        return run
+
+    def json(self, *words: object, code: int = 0) -> Any:
+        """Return what the command prints with --json."""
+        return json.loads(self(*words, "--json", code=code).stdout)
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file of the user's."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        self.own(path.parent, path)
+        return path
+
+    def own(self, *paths: Path) -> None:
+        """Give files to the user."""
+        if self.user:
+            for path in paths:
+                shutil.chown(path, self.user, self.user)
+
+    def submit(self, text: str, *words: object) -> str:
+        """Submit a spec; return its experiment."""
+        name: str = self.json("submit", self.write("sweep.yaml", text), *words)["experiment"]
+        return name
+
+    def finish(self, text: str) -> list[dict[str, Any]]:
+        """Submit a spec, wait until all runs have ended, and return them."""
+        return self.ended(self.submit(text))
+
+    def ended(self, experiment: str) -> list[dict[str, Any]]:
+        """Return the runs of an experiment when all have ended."""
+        self.until(
+            lambda: all(
+                run["state"] in ("completed", "failed", "cancelled")
+                for run in self.json("runs", f"experiment = {experiment}")
+            ),
+            f"the end of {experiment}",
+        )
+        runs: list[dict[str, Any]] = self.json("runs", f"experiment = {experiment}")
+        return runs
+
+    def until(self, is_so: Callable[[], bool], what: str) -> None:
+        """Wait until something is so."""
+        end = time.monotonic() + PATIENCE_S
+        while not is_so():
+            assert time.monotonic() < end, f"waited too long for {what}\n{self('status').stdout}"
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def installed() -> Iterator[Path]:
+    """Install the wheel where every user may read it, as users do; yield its bin folder."""
+    with tempfile.TemporaryDirectory(prefix="penstock-installed-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        uv = [str(Path(sys.executable).with_name("uv"))]
+        python = str(folder / "venv" / "bin" / "python")
+        install = [*uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
+        for argv in (
+            [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", name],
+            [*uv, "venv", "--quiet", "--python", "/usr/bin/python3", str(folder / "venv")],
+            [*install, "--require-hashes", "-r", "requirements/base.txt"],
+        ):
+            subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
+        (wheel,) = folder.glob("*.whl")
+        subprocess.run([*install, "--no-deps", str(wheel)], check=True, capture_output=True)
+        yield folder / "venv" / "bin"
+
+
+@cache
+def made() -> Path:
+    """Make a project once: a copy of it is as good as another, and a second quicker."""
+    folder = Path(tempfile.mkdtemp(prefix="penstock-made-"))
+    atexit.register(shutil.rmtree, folder)
+    Site("local", folder, Path(sys.executable).parent)("init")
+    return folder
+
+
+def local_site(folder: Path) -> Site:
+    """A new project of this user, on the local scheduler."""
+    root = folder / "project"
+    shutil.copytree(made(), root)
+    return Site("local", root, Path(sys.executable).parent)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Site:
+    """A new project of this user, on the local scheduler."""
+    return local_site(tmp_path)
+
+
+def slurm_site(installed: Path, folder: Path, user: str) -> Site:
+    """A new project of an ordinary user, on the real Slurm."""
+    folder.chmod(0o755)
+    root = folder / user
+    root.mkdir()
+    site = Site("slurm", root, installed, user)
+    site.own(root)
+    site("init")
+    return site
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that every user may look into; pytest's own is for one alone."""
+    with tempfile.TemporaryDirectory(prefix="penstock-test-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def slurm(request: pytest.FixtureRequest, shared: Path) -> Site:
+    """A new project of alice, on the real Slurm."""
+    return slurm_site(request.getfixturevalue("installed"), shared, "alice")
+
+
+@pytest.fixture
+def small(request: pytest.FixtureRequest, shared: Path) -> Site:
+    """A new project of bob, who may have few jobs, on the real Slurm."""
+    return slurm_site(request.getfixturevalue("installed"), shared, "bob")
+
+
+@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
+def site(request: pytest.FixtureRequest) -> Site:
+    """A new project, on each scheduler."""
+    found: Site = request.getfixturevalue(request.param)
+    return found

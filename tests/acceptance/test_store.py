@@ -1,0 +1,309 @@
+"""The store as its users see it go wrong, and what they can do: check, back up, put back."""
+
+import contextlib
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Site
+
+SWEEP = """
+experiment: swept
+command: [sh, -c, "echo loss: 0.5; echo ran >> COUNT"]
+params: {n: [1, 2, 3]}
+metrics: stdout
+"""
+
+
+def sweep(site: Site) -> str:
+    return SWEEP.replace("COUNT", str(site.root / "count"))
+
+
+def times(site: Site) -> int:
+    """Return how often a command ran."""
+    path = site.root / "count"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def store(site: Site) -> Path:
+    return site.root / ".penstock" / "penstock.db"
+
+
+def folded(site: Site) -> bool:
+    return bool(list(site.root.glob(".penstock/arrays/*/spools.zip")))
+
+
+def told(site: Site) -> list[tuple[object, ...]]:
+    """Return what is on record of each run: state, attempt, metric and how many points."""
+    names = [run["run"] for run in site.json("runs")]
+    whole = [site.json("show", name) for name in names]
+    return sorted(
+        (
+            *(one["run"], one["state"], one["attempt"], len(one["attempts"])),
+            one["metrics"]["loss"],
+            *(metric["count"] for metric in one["metric_summaries"]),
+        )
+        for one in whole
+    )
+
+
+WHOLE = [(f"swept/{n}", "completed", 1, 1, 0.5, 1) for n in (1, 2, 3)]
+
+
+def restored(site: Site, backup: Path) -> str:
+    said = site("store", "restore", backup, "--yes").stderr
+    site.until(lambda: ticked(site), "the end of all")
+    return said
+
+
+def ticked(site: Site) -> bool:
+    site("tick")
+    return {run["state"] for run in site.json("runs")} <= {"completed", "failed", "cancelled"}
+
+
+@pytest.mark.parametrize("point", ["reconciler.plan", "reconciler.sending", "reconciler.accepted"])
+def test_older_copy_learns_again_what_happened_since(local: Site, point: str) -> None:
+    """Copies of a store in which the array is not yet planned, sent, or known to be accepted.
+
+    All runs end, and the array is folded, before the copy is put back.
+    """
+    local.env = {"PENSTOCK_FAILPOINT": point, "PENSTOCK_RECORD_GRACE_S": "1"}
+    local("submit", local.write("sweep.yaml", sweep(local)), code=-signal.SIGKILL)
+    local.env = {"PENSTOCK_RECORD_GRACE_S": "1"}
+    backup = Path(local("store", "backup").stdout.strip())
+    local.ended("swept")
+    local.until(lambda: ticked(local) and folded(local), "the fold")
+    assert told(local) == WHOLE
+    assert times(local) == 3
+    said = restored(local, backup)
+    assert "the store of before is" in said
+    assert told(local) == WHOLE
+    assert times(local) == 3, "nothing runs again"
+    assert "agrees" in local("store", "check").stderr
+    assert len(list(local.root.glob(".penstock/penstock.db.before-*"))) == 1
+
+
+def test_copy_of_before_the_submission_names_what_it_does_not_know(local: Site) -> None:
+    backup = local("store", "backup", local.root / "empty.db").stdout.strip()
+    local.finish(sweep(local))
+    said = local("store", "restore", backup, "--yes").stderr
+    assert "does not know the runs of 1 array: ps-" in said
+    assert local.json("runs") == []
+    local.finish(sweep(local))
+    assert times(local) == 6
+
+
+def test_restore_asks_and_names_what_is_missing(local: Site) -> None:
+    assert "--yes" in local("store", "restore", "nothing.db", code=2).stderr
+    assert "no backup" in local("store", "restore", "nothing.db", "--yes", code=5).stderr
+    text = local.write("text.db", "no database " * 99)
+    assert "not a Penstock store" in local("store", "restore", text, "--yes", code=6).stderr
+    assert local.json("status") == {"experiments": []}
+
+
+def test_damaged_pages_are_found_and_a_backup_helps(local: Site) -> None:
+    local.finish(
+        sweep(local).replace("[1, 2, 3]", "{from: 1, to: 300}").replace("echo ran", "true")
+    )
+    backup = local("store", "backup").stdout.strip()
+    data = bytearray(store(local).read_bytes())
+    data[len(data) // 2 :] = b"\xa5" * (len(data) - len(data) // 2)
+    store(local).write_bytes(data)
+    found = local("store", "check", code=6)
+    assert "damaged" in found.stdout
+    assert "restore" in found.stderr
+    assert "damaged" in local("store", "backup", code=6).stderr
+    for words in (["runs"], ["tick"], ["submit", "sweep.yaml"]):
+        run = subprocess.run(
+            local.argv(*words),
+            cwd=local.root,
+            env=local.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "Traceback" not in run.stderr
+        assert run.returncode in (0, 6)
+    local("store", "restore", backup, "--yes")
+    assert "whole" in local("store", "check").stderr
+    assert len(local.json("runs", "state = completed")) == 300
+
+
+def test_spool_that_is_shorter_than_what_was_read_is_found(local: Site) -> None:
+    local.env = {"PENSTOCK_FAILPOINT": "fold.closed"}
+    name = local.submit(sweep(local))
+    local.env = {}
+    local.ended(name)
+    (zipped,) = local.root.glob(".penstock/arrays/*/spools.zip")
+    zipped.unlink()
+    assert "whole" in local("store", "check").stderr, "old files may be removed"
+    folder = zipped.parent / "spool" / "0"
+    folder.mkdir(parents=True)
+    zipped.touch()
+    (folder / "0.0.done").write_text("short")
+    assert "has 5 bytes" in local("store", "check", code=6).stdout
+
+
+HOLD = """
+import sqlite3, sys
+raw = sqlite3.connect(sys.argv[1], isolation_level=None)
+raw.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "held\n"
+        yield
+        process.stdin.close()
+
+
+def test_locked_for_long_says_who_and_changes_nothing(local: Site) -> None:
+    spec = local.write("sweep.yaml", sweep(local))
+    with held(store(local)):
+        said = local("submit", spec, code=6).stderr
+    assert "held by another process" in said
+    assert "process " in said
+    assert local.json("status") == {"experiments": []}
+    local("submit", spec)
+    local.ended("swept")
+
+
+@contextmanager
+def daemon(site: Site) -> Iterator["subprocess.Popen[str]"]:
+    with site.start("daemon", "run") as running:
+        try:
+            yield running
+        finally:
+            running.send_signal(signal.SIGTERM)
+            _, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    assert "Traceback" not in err
+
+
+def test_daemon_outlives_a_store_that_is_away(local: Site) -> None:
+    gate = local.root / "gate"
+    waiting = f'experiment: gated\ncommand: [sh, -c, "until [ -e {gate} ]; do sleep 0.1; done"]\n'
+    with daemon(local) as running:
+        local.submit(waiting)
+        aside = store(local).with_name("aside")
+        store(local).rename(aside)
+        gate.touch()
+        assert running.stderr is not None
+        assert "no store at" in read_until(running.stderr, "no store at")
+        aside.rename(store(local))
+        assert local.ended("gated")[0]["state"] == "completed"
+
+
+def test_daemon_goes_on_with_a_store_that_was_put_back(local: Site) -> None:
+    backup = local("store", "backup").stdout.strip()
+    with daemon(local):
+        local.finish(sweep(local))
+        local("store", "restore", backup, "--yes", "--force")
+        assert local.json("runs") == []
+        local.finish(sweep(local))
+        assert told(local) == WHOLE
+
+
+def test_daemon_waits_while_another_holds_the_store(local: Site) -> None:
+    with daemon(local) as running:
+        name = local.submit(sweep(local))
+        with held(store(local)):
+            assert running.poll() is None
+        local.ended(name)
+
+
+def test_daemon_goes_on_when_a_damaged_store_was_put_right(local: Site) -> None:
+    with daemon(local) as running:
+        local.finish(sweep(local))
+        backup = local("store", "backup").stdout.strip()
+        size = store(local).stat().st_size
+        with store(local).open("r+b") as file:
+            file.write(b"\xa5" * size)
+        assert running.stderr is not None
+        assert "trouble" in read_until(running.stderr, "store")
+        local("store", "restore", backup, "--yes")
+        read_until(running.stderr, "all is well again")
+        assert told(local) == WHOLE
+
+
+@pytest.fixture
+def tiny(local: Site, tmp_path: Path) -> Iterator[Site]:
+    """A project whose store is on a file system of its own, with little room."""
+    if os.getuid() != 0:
+        pytest.skip("mount needs root")
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("may not mount here")
+    local.env = {"PENSTOCK_STORE": f"sqlite:///{folder / 'penstock.db'}"}
+    try:
+        local("init")
+        yield local
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_daemon_goes_on_when_a_full_disk_has_room_again(tiny: Site, tmp_path: Path) -> None:
+    folder, gate = tmp_path / "tiny", tmp_path / "gate"
+    waiting = f'experiment: gated\ncommand: [sh, -c, "until [ -e {gate} ]; do sleep 0.1; done"]\n'
+    with daemon(tiny) as running:
+        tiny.submit(waiting)
+        fill(folder / "filler")
+        gate.touch()
+        assert running.stderr is not None
+        words = "disk is full|cannot be read or written|cannot be opened"
+        assert re.search(words, read_until(running.stderr, "trouble"))
+        (folder / "filler").unlink()
+        read_until(running.stderr, "all is well again")
+        assert tiny.ended("gated")[0]["state"] == "completed"
+        assert "whole" in tiny("store", "check").stderr
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def read_until(stream: object, words: str) -> str:
+    for line in stream:  # type: ignore[attr-defined]
+        if words in line:
+            return str(line)
+    raise AssertionError(f"it never said {words!r}")
+
+
+def test_wrong_state_is_found_by_check(local: Site) -> None:
+    local.finish(sweep(local))
+    with sqlite3.connect(store(local)) as raw:
+        raw.execute("UPDATE run SET state = 'failed' WHERE number = 2")
+    raw.close()
+    assert "swept/2: failed, its attempt completed" in local("store", "check", code=6).stdout
+
+
+def test_read_only_store_is_copied(local: Site) -> None:
+    local.finish(sweep(local))
+    store(local).chmod(0o444)
+    copy = local.root / "copy.db"
+    local("store", "backup", copy)
+    assert copy.stat().st_size >= store(local).stat().st_size - 4096
+    assert os.access(copy, os.R_OK)

@@ -1,0 +1,96 @@
+"""The tables of states: one test a row of Slurm's page."""
+
+import pytest
+
+from penstock.model.state import CAUSES, FINAL, MOVES, WORDS, Cause, Kind, State, cancelled_by, word
+
+
+@pytest.mark.parametrize(
+    "said, kind, state, cause",
+    [
+        ("PENDING", Kind.WAITING, State.QUEUED, None),
+        ("PD", Kind.WAITING, State.QUEUED, None),
+        ("CONFIGURING", Kind.WAITING, State.QUEUED, None),
+        ("CF", Kind.WAITING, State.QUEUED, None),
+        ("POWER_UP_NODE", Kind.WAITING, State.QUEUED, None),
+        ("REQUEUED", Kind.WAITING, State.QUEUED, None),
+        ("RQ", Kind.WAITING, State.QUEUED, None),
+        ("REQUEUE_FED", Kind.WAITING, State.QUEUED, None),
+        ("RF", Kind.WAITING, State.QUEUED, None),
+        ("EXPEDITING", Kind.WAITING, State.QUEUED, None),
+        ("REQUEUE_HOLD", Kind.HELD, State.HELD, None),
+        ("RH", Kind.HELD, State.HELD, None),
+        ("SPECIAL_EXIT", Kind.HELD, State.HELD, None),
+        ("SE", Kind.HELD, State.HELD, None),
+        ("RESV_DEL_HOLD", Kind.HELD, State.HELD, None),
+        ("RD", Kind.HELD, State.HELD, None),
+        ("RUNNING", Kind.ACTIVE, State.RUNNING, None),
+        ("R", Kind.ACTIVE, State.RUNNING, None),
+        ("RESIZING", Kind.ACTIVE, State.RUNNING, None),
+        ("RS", Kind.ACTIVE, State.RUNNING, None),
+        ("SIGNALING", Kind.ACTIVE, State.RUNNING, None),
+        ("SI", Kind.ACTIVE, State.RUNNING, None),
+        ("STOPPED", Kind.ACTIVE, State.RUNNING, None),
+        ("ST", Kind.ACTIVE, State.RUNNING, None),
+        ("SUSPENDED", Kind.ACTIVE, State.RUNNING, None),
+        ("S", Kind.ACTIVE, State.RUNNING, None),
+        ("STAGE_OUT", Kind.ACTIVE, State.RUNNING, None),
+        ("SO", Kind.ACTIVE, State.RUNNING, None),
+        ("UPDATE_DB", Kind.ACTIVE, State.RUNNING, None),
+        ("COMPLETING", Kind.ENDING, State.ENDING, None),
+        ("CG", Kind.ENDING, State.ENDING, None),
+        ("COMPLETED", Kind.END, State.COMPLETED, None),
+        ("CD", Kind.END, State.COMPLETED, None),
+        ("FAILED", Kind.END, State.FAILED, Cause.EXIT),
+        ("F", Kind.END, State.FAILED, Cause.EXIT),
+        ("OUT_OF_MEMORY", Kind.END, State.FAILED, Cause.MEMORY),
+        ("OUT_OF_ME+", Kind.UNKNOWN, State.QUEUED, None),
+        ("OOM", Kind.END, State.FAILED, Cause.MEMORY),
+        ("TIMEOUT", Kind.END, State.FAILED, Cause.TIME),
+        ("TO", Kind.END, State.FAILED, Cause.TIME),
+        ("DEADLINE", Kind.END, State.FAILED, Cause.DEADLINE),
+        ("DL", Kind.END, State.FAILED, Cause.DEADLINE),
+        ("NODE_FAIL", Kind.END, State.FAILED, Cause.NODE),
+        ("NF", Kind.END, State.FAILED, Cause.NODE),
+        ("BOOT_FAIL", Kind.END, State.FAILED, Cause.NODE),
+        ("BF", Kind.END, State.FAILED, Cause.NODE),
+        ("LAUNCH_FAILED", Kind.END, State.FAILED, Cause.LAUNCH),
+        ("RECONFIG_FAIL", Kind.END, State.FAILED, Cause.NODE),
+        ("PREEMPTED", Kind.END, State.FAILED, Cause.PREEMPTED),
+        ("PR", Kind.END, State.FAILED, Cause.PREEMPTED),
+        ("CANCELLED", Kind.END, State.CANCELLED, Cause.USER),
+        ("CANCELLED by 1000", Kind.END, State.CANCELLED, Cause.USER),
+        ("CANCELLED+", Kind.END, State.CANCELLED, Cause.USER),
+        ("CA", Kind.END, State.CANCELLED, Cause.USER),
+        ("REVOKED", Kind.SIBLING, State.QUEUED, None),
+        ("RV", Kind.SIBLING, State.QUEUED, None),
+        ("", Kind.UNKNOWN, State.QUEUED, None),
+        ("?", Kind.UNKNOWN, State.QUEUED, None),
+        ("NEW_IN_2030", Kind.UNKNOWN, State.QUEUED, None),
+    ],
+)
+def test_word_says(said: str, kind: Kind, state: State, cause: Cause | None) -> None:
+    meaning = word(said)
+    assert (meaning.kind, meaning.state, meaning.cause) == (kind, state, cause)
+
+
+@pytest.mark.parametrize(
+    "said, uid",
+    [("CANCELLED by 1000", 1000), ("CANCELLED by 0", 0), ("CANCELLED", None), ("CANCELLED+", None)],
+)
+def test_cancelled_by_names_the_uid(said: str, uid: int | None) -> None:
+    assert cancelled_by(said) == uid
+
+
+def test_every_cause_has_a_sentence() -> None:
+    assert set(CAUSES) == set(Cause)
+
+
+def test_nothing_moves_from_a_final_state() -> None:
+    assert {state for state, to in MOVES.items() if not to} == FINAL
+    assert set(MOVES) == set(State)
+
+
+def test_codes_are_distinct() -> None:
+    codes = [row.code for row in WORDS.values() if row.code]
+    assert len(codes) == len(set(codes))

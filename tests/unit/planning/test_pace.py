@@ -1,0 +1,43 @@
+"""The pace of the looks at the queue."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.planning.pace import Pace, after
+
+T0 = datetime(2026, 3, 1, tzinfo=UTC)
+BOUNDS = (10.0, 120.0)
+
+
+def test_first_look_is_due_at_once() -> None:
+    assert Pace().is_due(T0)
+
+
+def test_look_is_due_when_the_wait_is_over() -> None:
+    pace = Pace(T0, 10)
+    assert not pace.is_due(T0 + timedelta(seconds=9))
+    assert pace.is_due(T0 + timedelta(seconds=10))
+
+
+def test_clock_that_went_back_does_not_stop_the_looks() -> None:
+    assert Pace(T0, 10).is_due(T0 - timedelta(hours=1))
+
+
+def test_change_makes_it_quick_again() -> None:
+    assert after(Pace(T0, 100), T0, changed=True, failed=False, bounds_s=BOUNDS).wait_s == 10
+
+
+def test_quiet_makes_it_slower_and_failure_slower_still() -> None:
+    quiet = after(Pace(T0, 20), T0, changed=False, failed=False, bounds_s=BOUNDS)
+    failed = after(Pace(T0, 20), T0, changed=False, failed=True, bounds_s=BOUNDS)
+    assert 20 < quiet.wait_s < failed.wait_s
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=50))
+def test_wait_stays_within_the_bounds(steps: list[tuple[bool, bool]]) -> None:
+    pace = Pace()
+    for changed, failed in steps:
+        pace = after(pace, T0, changed=changed, failed=failed, bounds_s=BOUNDS)
+        assert BOUNDS[0] <= pace.wait_s <= BOUNDS[1]

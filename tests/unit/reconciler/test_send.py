@@ -1,0 +1,207 @@
+"""From INTENDED to ACCEPTED: whatever sbatch answers, once."""
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import pytest
+
+from penstock import failpoint
+from penstock.errors import TransportError
+from penstock.failpoint import Tripped
+from penstock.model.run import Intent
+from penstock.model.spec import Request
+from penstock.planning import sweep
+from penstock.reconciler.cycle import cycle
+from penstock.reconciler.world import World
+from penstock.scheduler.slurm import SlurmScheduler
+from penstock.store import attempts, submissions
+from penstock.store.connection import open_store
+from penstock.store.submissions import NewSubmission
+from penstock.testing.factories import make_settings, make_stage, make_sweep
+from penstock.testing.model import Cluster
+from penstock.testing.site import Site
+from penstock.testing.transport import Fault, ModelTransport
+from penstock.transport.protocol import Tail
+
+
+class Here:
+    """A project of alice's on a model of Slurm."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cluster = Cluster(Site(min_job_age_s=300))
+        self.transport = ModelTransport(self.cluster)
+        url = f"sqlite:///{folder / 'penstock.db'}"
+        self.world = World(
+            settings=make_settings(folder),
+            store=open_store(url, create=True, clock=self.cluster.clock),
+            scheduler=SlurmScheduler(self.transport, clock=self.cluster.clock),
+            transport=self.transport,
+            clock=self.cluster.clock,
+            user="alice",
+            uid=1001,
+        )
+
+    def submit(self, runs: int, request: Request | None = None) -> None:
+        """Store runs."""
+        stage = make_stage(
+            sweep=make_sweep(x=list(range(runs))), request=request or Request(mem_mb=10)
+        )
+        new = NewSubmission(
+            uid=secrets.token_hex(8),
+            project="p",
+            experiment="e",
+            user="alice",
+            cluster=self.world.cluster,
+            spec_text="",
+            folder="/",
+            file="",
+            code=None,
+            stages=(stage,),
+        )
+        with self.world.store.write() as tx:
+            found = ((0, params) for params in sweep.expand(stage.sweep))
+            submissions.insert(tx, new, found, self.world.clock.now())
+
+    def intents(self) -> list[Intent]:
+        """Return where the arrays stand."""
+        with self.world.store.read() as view:
+            found = view.execute("SELECT intent FROM job_array WHERE size > 0 ORDER BY id")
+            return [Intent(intent) for (intent,) in found]
+
+    def jobs(self) -> int:
+        """Return how many array jobs Slurm has ever been given."""
+        rows = self.cluster.accounting.seen(self.cluster.now + 3600)
+        return len({row.array for row in rows if row.name.startswith("ps-")})
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Here:
+    """A project with three runs to be sent."""
+    made = Here(tmp_path)
+    made.submit(3)
+    return made
+
+
+def test_ready_runs_are_sent_once(here: Here) -> None:
+    report = cycle(here.world)
+    assert [sent.array.size for sent in report.sent] == [3]
+    assert cycle(here.world).sent == []
+    assert (here.intents(), here.jobs()) == ([Intent.ACCEPTED], 1)
+
+
+@pytest.mark.parametrize("fault", [Fault.DONE_THEN_TIME_OUT, Fault.DONE_THEN_FAIL, Fault.GARBAGE])
+def test_submission_that_may_have_arrived_is_adopted(here: Here, fault: Fault) -> None:
+    here.transport.order(fault, "sbatch --parsable")
+    cycle(here.world)
+    assert here.intents() == [Intent.SENDING]
+    here.cluster.advance(30)
+    cycle(here.world)
+    (intent,) = here.intents()
+    assert intent in (Intent.ACCEPTED, Intent.FOLDED)
+    assert here.jobs() == 1
+
+
+def test_submission_that_never_arrived_is_sent_again_when_absent(here: Here) -> None:
+    here.transport.order(Fault.TIME_OUT, "sbatch --parsable")
+    cycle(here.world)
+    here.cluster.advance(30)
+    cycle(here.world)
+    assert (here.intents(), here.jobs()) == ([Intent.SENDING], 0)
+    here.cluster.advance(here.world.policy.absent_after.total_seconds())
+    cycle(here.world)
+    cycle(here.world)
+    assert (here.intents(), here.jobs()) == ([Intent.ACCEPTED], 1)
+
+
+@pytest.mark.parametrize("fault", [Fault.FAIL, Fault.EMPTY, Fault.HALF, Fault.GARBAGE])
+def test_failed_look_is_no_information(here: Here, fault: Fault) -> None:
+    here.transport.order(Fault.TIME_OUT, "sbatch --parsable")
+    cycle(here.world)
+    here.cluster.advance(10 * here.world.policy.absent_after.total_seconds())
+    here.transport.order(fault, "squeue|sacct", count=100)
+    cycle(here.world)
+    assert (here.intents(), here.jobs()) == ([Intent.SENDING], 0)
+
+
+@pytest.mark.parametrize(
+    "name, jobs",
+    [
+        ("reconciler.plan", 0),
+        ("reconciler.planned", 0),
+        ("reconciler.sending", 0),
+        ("reconciler.sent", 1),
+        ("reconciler.accepted", 1),
+    ],
+)
+def test_killed_at_an_instant_sends_once(
+    here: Here, monkeypatch: pytest.MonkeyPatch, name: str, jobs: int
+) -> None:
+    monkeypatch.setattr(failpoint, "trip", tripping(name))
+    with pytest.raises(Tripped):
+        cycle(here.world)
+    assert here.jobs() == jobs
+    monkeypatch.setattr(failpoint, "trip", None)
+    for _ in range(3):
+        here.cluster.advance(here.world.policy.absent_after.total_seconds() + 1)
+        cycle(here.world)
+    assert here.jobs() == 1
+    with here.world.store.read() as view:
+        assert attempts.has_ready(view, user="alice", cluster=here.world.cluster) is False
+
+
+def tripping(wanted: str) -> Callable[[str], None]:
+    """Return a failpoint's hook that ends the process, so to speak, at one of them."""
+
+    def trip(name: str) -> None:
+        if name == wanted:
+            raise Tripped(name)
+
+    return trip
+
+
+def test_refused_array_fails_its_runs_with_the_reason(here: Here) -> None:
+    here.transport.order(Fault.REJECT, "sbatch --parsable")
+    cycle(here.world)
+    with here.world.store.read() as view:
+        ends = set(view.execute("SELECT state, cause FROM run"))
+        details = {detail for (detail,) in view.execute("SELECT detail FROM attempt")}
+    assert ends == {("failed", "refused")}
+    assert all("Invalid account" in detail for detail in details)
+
+
+def test_array_that_a_limit_has_no_room_for_is_halved(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    here.submit(25, Request(mem_mb=10, qos="few"))  # of which ten may be in the queue
+    here.submit(5)
+    report = cycle(here.world)
+    sizes = [sent.array.size for sent in report.sent if sent.job]
+    assert sizes == [6, 5]
+    for _ in range(60):
+        here.cluster.advance(70)
+        cycle(here.world)
+    with here.world.store.read() as view:
+        (row,) = view.execute("SELECT count(*), sum(size) FROM job_array WHERE job IS NOT NULL")
+        assert not attempts.has_ready(view, user="alice", cluster=here.world.cluster)
+    assert (row[1], here.jobs()) == (30, row[0])
+
+
+def test_spools_that_cannot_be_read_keep_back_no_other_array(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cycle(here.world)
+    here.submit(2)
+    cycle(here.world)
+    with here.world.store.read() as view:
+        (first, *_) = [token for (token,) in view.execute("SELECT token FROM job_array")]
+    read = here.transport.tails
+
+    def tails(folder: str, known: Mapping[tuple[int, int], int]) -> Iterable[Tail]:
+        if folder.endswith(first):
+            raise TransportError(f"{folder} cannot be listed")
+        return read(folder, known)
+
+    monkeypatch.setattr(here.transport, "tails", tails)
+    report = cycle(here.world)
+    assert [words for words in report.odd if "cannot be listed" in words]
+    assert report.polled

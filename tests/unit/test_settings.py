@@ -1,0 +1,105 @@
+"""Where settings come from, and which goes first."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from penstock import settings
+from penstock.errors import SettingsError
+from penstock.settings import Settings
+
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a user's and a site's file around it."""
+    for name in ("PENSTOCK_ROOT", "PENSTOCK_HOME", "PENSTOCK_POLL_S"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("PENSTOCK_SITE", str(tmp_path / "site.toml"))
+    (tmp_path / "config" / "penstock").mkdir(parents=True)
+    root = tmp_path / "project"
+    (root / "deep" / "er").mkdir(parents=True)
+    (root / "penstock.toml").write_text("")
+    return root
+
+
+def test_project_is_found_from_a_folder_below(project: Path) -> None:
+    found = settings.load(project / "deep" / "er")
+    assert found.root == project
+    assert found.home == project / ".penstock"
+    assert found.store_url == f"sqlite:///{project}/.penstock/penstock.db"
+    assert found.project_name == "project"
+
+
+def test_root_variable_starts_the_search(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_ROOT", str(project / "deep"))
+    assert settings.load().root == project
+
+
+def test_no_project_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="penstock init"):
+        settings.load(tmp_path)
+
+
+def test_folder_that_may_not_be_looked_into_has_no_project(tmp_path: Path) -> None:
+    """Root looks into all, so it is tried as nobody."""
+    shut = tmp_path / "shut"
+    (shut / "inner").mkdir(parents=True)
+    shut.chmod(0)
+    as_root = os.geteuid() == 0
+    if as_root:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(SettingsError, match="penstock init"):
+            settings.project_root(shut / "inner")
+    finally:
+        if as_root:
+            os.seteuid(0)
+        shut.chmod(0o700)
+
+
+def test_file_of_a_stranger_is_refused_where_anybody_may_write(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "penstock.toml").write_text("python = '/tmp/evil'")
+    owner = os.getuid() or 65534  # what is root's is taken
+    os.chown(project / "penstock.toml", owner, -1)
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    assert settings.project_root(project / "deep") == project  # a colleague's project
+    project.chmod(0o1777)
+    with pytest.raises(SettingsError, match="is not yours"):
+        settings.project_root(project / "deep")
+    monkeypatch.setattr(os, "getuid", lambda: owner)
+    assert settings.project_root(project / "deep") == project
+
+
+def test_nearer_places_go_first(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.parent / "site.toml").write_text("poll_s = 20\nbeat_s = 21\nlocal_cpus = 22\n")
+    own = project.parent / "config" / "penstock" / "settings.toml"
+    own.write_text("poll_s = 30\nbeat_s = 31\n")
+    (project / "penstock.toml").write_text("poll_s = 40\n")
+    found = settings.load(project)
+    assert (found.poll_s, found.beat_s, found.local_cpus) == (40, 31, 22)
+    monkeypatch.setenv("PENSTOCK_POLL_S", "50")
+    assert settings.load(project).poll_s == 50
+
+
+@pytest.mark.parametrize("text", ["pol_s = 3", "poll_s = 'often'", "poll_s ="])
+def test_wrong_file_is_named(project: Path, text: str) -> None:
+    (project / "penstock.toml").write_text(text)
+    with pytest.raises(SettingsError, match=r"penstock\.toml"):
+        settings.load(project)
+
+
+def test_unknown_setting_names_the_nearest(project: Path) -> None:
+    (project / "penstock.toml").write_text("pol_s = 3")
+    with pytest.raises(SettingsError, match="no such setting; did you mean poll_s"):
+        settings.load(project)
+
+
+def test_every_setting_is_documented() -> None:
+    named = {line.split("`")[1] for line in DOCS.read_text().splitlines() if line.startswith("| `")}
+    assert named == set(Settings.model_fields) - {"root"}
