@@ -112,13 +112,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a scheduler is and can do; asked once."""
+    """What a scheduler is and can do."""
 
     name: str  # "slurm", "local"
     version: tuple[int, ...]
     cluster: str
     has_accounting: bool
-    history_fields: frozenset[str] = frozenset()
     min_job_age_s: int = 300
     accounting_lag_s: int = 60
     lacks: frozenset[str] = frozenset()  # words of the contract suite: "preemption", "accounts" …

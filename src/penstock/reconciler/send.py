@@ -84,7 +84,7 @@ def _send_what_fits(world: World, fence: int, array: Array) -> Sent:
 
 
 def _send_one(world: World, fence: int, array: Array) -> Sent:
-    submission = write_files(world, array)
+    submission = write_files(world, fence, array)
     sent_at = world.clock.now()
     _write(world, fence, array, intent=Intent.SENDING, sent_at=sent_at, detail="")
     failpoint.hit("reconciler.sending")
@@ -132,10 +132,11 @@ def _refuse(world: World, fence: int, array: Array, error: Refused) -> None:
         attempts.refuse(tx, array.id, str(error), now)
 
 
-def write_files(world: World, array: Array) -> Submission:
+def write_files(world: World, fence: int, array: Array) -> Submission:
     """Write the manifest and the script of an array; writing them again changes nothing."""
     settings, folder = world.settings, world.folder(array.token)
     with world.store.read() as view:
+        lease.check_fence(view, user=world.user, cluster=world.cluster, fence=fence)
         runs = attempts.elements(view, array.id)
         row = attempts.stages(view, [array.stage])[array.stage]
     stage = row.stage

@@ -4,7 +4,6 @@ import os
 import socket
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
 
 from penstock.clock import Clock
@@ -28,9 +27,9 @@ class World:
     user: str
     uid: int
 
-    @cached_property
+    @property
     def capabilities(self) -> Capabilities:
-        """Return what the scheduler is and can do."""
+        """Return what the scheduler is and can do, as far as it has told."""
         return self.scheduler.capabilities()
 
     @property
@@ -43,7 +42,7 @@ class World:
         """Return the name under which this process takes the lease."""
         return here()
 
-    @cached_property
+    @property
     def policy(self) -> Policy:
         """Return how long to wait for whom."""
         can = self.capabilities

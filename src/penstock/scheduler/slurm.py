@@ -4,6 +4,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -48,34 +49,43 @@ class SlurmScheduler:
         self._clock = clock or SystemClock()
         self._folder = memory
         self._met_limit = False
+        self._fields: frozenset[str] | None = None  # of sacct; None: it has not answered yet
+        self._is_first = True
 
     def capabilities(self) -> Capabilities:
-        """Cost: 2 RPCs, once: the configuration, and a ping that scontrol adds."""
-        return self._capabilities
+        """Cost: 2 RPCs, once: the configuration, and a ping that scontrol adds.
 
-    @cached_property
-    def _capabilities(self) -> Capabilities:
-        numbers = re.findall(r"\d+", self._ask("sbatch", "--version").out)
-        try:
-            fields = self._history_fields
-            has_accounting = bool(fields)
-        except SchedulerError:  # slurmdbd is down, and sacct says nothing, not even its help
-            fields, has_accounting = frozenset(), True
+        Where sacct does not answer (slurmdbd is down: not even its help) there is an accounting,
+        until it is heard that there is none.
+        """
+        version, config = self._version, self._config
+        if self._is_first:
+            self._is_first = False
+            with suppress(SchedulerError):
+                self._history_fields()
         return Capabilities(
             name="slurm",
-            version=tuple(int(number) for number in numbers[:3]),
-            cluster=self._config.get("ClusterName", ""),
-            has_accounting=has_accounting,
-            history_fields=fields,
-            min_job_age_s=_number(self._config.get("MinJobAge", ""), 300),
+            version=version,
+            cluster=config.get("ClusterName", ""),
+            has_accounting=self._fields is None or bool(self._fields),
+            min_job_age_s=_number(config.get("MinJobAge", ""), 300),
         )
 
     @cached_property
+    def _version(self) -> tuple[int, ...]:
+        numbers = re.findall(r"\d+", self._ask("sbatch", "--version").out)
+        return tuple(int(number) for number in numbers[:3])
+
     def _history_fields(self) -> frozenset[str]:
         """Return the fields that sacct knows; none where there is no accounting.
 
         Raises SchedulerError where it does not answer; then it is asked again.
         """
+        if self._fields is None:
+            self._fields = self._ask_fields()
+        return self._fields
+
+    def _ask_fields(self) -> frozenset[str]:
         if self._config.get("AccountingStorageType", "").endswith(("none", "(null)")):
             return frozenset()
         try:
@@ -231,7 +241,7 @@ class SlurmScheduler:
         return f"--starttime=now-{max(math.ceil(age), 0) + 1}seconds"
 
     def _history(self, at: datetime, *arguments: str) -> Poll:
-        known = self._history_fields
+        known = self._history_fields()
         if not known:
             raise SchedulerError(
                 "this cluster has no accounting", hint="only its queue and the runs themselves tell"

@@ -102,7 +102,7 @@ def _by_open_record(known: Known, seen: Evidence) -> Transition | None:
 
 
 def _policy(**changed: object) -> Mutation:
-    honest = World.__dict__["policy"].func
+    honest = World.__dict__["policy"].fget
     return _put(World, "policy", property(lambda self: replace(honest(self), **changed)))
 
 

@@ -25,7 +25,7 @@ from penstock.planning import sweep as sweeps
 from penstock.reconciler import send
 from penstock.reconciler.cycle import cycle
 from penstock.settings import Settings
-from penstock.store import directives, submissions
+from penstock.store import directives, resolutions, submissions
 from penstock.store.connection import Store, open_store
 from penstock.store.submissions import NewSubmission
 from penstock.testing import draw
@@ -55,7 +55,7 @@ class Outcome:
     crashes: int = 0
     simulated_s: float = 0
     rpcs: int = 0
-    asks: int = 0  # runs of which only the user can know: there is no accounting
+    asks: int = 0  # arrays of which only the user could know: there is no accounting
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -273,6 +273,7 @@ class History:
         end, wait_s = self.cluster.now + PEACE_S, 10.0
         while self.cluster.now < end and self._open_runs():
             self._heal()
+            self._answer()
             self.cluster.advance(wait_s)
             wait_s = min(wait_s * 1.3, 3600)
             self._cycle(self.hosts[0])
@@ -280,33 +281,38 @@ class History:
         self.outcome.rpcs = self.cluster.rpcs_of.get(USER.name, 0)
 
     def _open_runs(self) -> int:
-        return self.outcome.runs - len(self.decided) - self._asking()
+        return self.outcome.runs - len(self.decided)
 
-    def _asking(self) -> int:
-        """Return how many runs are in arrays of which only the user can know."""
-        if self.cluster.site.has_accounting:
-            return 0
+    def _answer(self) -> None:
+        """Answer what Penstock asks, as a user does who knows what really is."""
         with self._store() as store, store.read() as view:
-            row = view.one("SELECT coalesce(sum(size), 0) FROM job_array WHERE intent = 'sending'")
-        return int(row[0]) if row else 0
+            asked = resolutions.sending(view, user=USER.name)
+        for one in asked:
+            if not one.question or one.is_answered:
+                continue
+            job = min(self.cluster.jobs_of(one.token), default=None)
+            self._tell(f"{one.token} is {'not there' if job is None else f'job {job}'}")
+            self.outcome.asks += 1
+            with self._store() as store, store.write() as tx:
+                now = self.cluster.clock.now()
+                resolutions.answer(tx, one.token, job=job, user=USER.name, now=now)
 
     def _judge(self) -> None:
         outcome, rows = self.outcome, self._rows()
-        outcome.asks = self._asking()
         if len(rows) != outcome.runs:
             outcome.lost.append(f"{outcome.runs - len(rows)} runs are gone")
-        for one, is_sending in rows:
+        for one in rows:
             if problem := one.doubled():
                 outcome.doubled.append(problem)
             if one.state in FINAL:
                 if problem := one.wrong():
                     outcome.wrong.append(problem)
-            elif not (is_sending and not self.cluster.site.has_accounting):
+            else:
                 outcome.stuck.append(f"run {one.run} is {one.state}")
 
-    def _rows(self) -> list[tuple[Verdict, bool]]:
+    def _rows(self) -> list[Verdict]:
         with self._store() as store, store.read() as view:
-            return [(self._verdict(row), row[-1] == "sending") for row in view.execute(_ROWS)]
+            return [self._verdict(row) for row in view.execute(_ROWS)]
 
     def evidence(self) -> list[str]:
         """Return what the store believes of each run and why, and what a witness saw."""
