@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     lost_after_s: float = Field(
         3600, ge=0, description="how long nobody may have heard of a run before it is called lost"
     )
+    accounting_lag_s: int = Field(
+        60, ge=0, description="how late Slurm's accounting may hear of a job (slurmdbd when busy)"
+    )
     record_grace_s: float = Field(
         60, ge=0, description="how long a record may come later than the scheduler's word (NFS)"
     )

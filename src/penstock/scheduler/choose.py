@@ -11,7 +11,9 @@ def choose(settings: Settings, transport: Transport) -> Scheduler:
     """Return the scheduler that the settings ask for."""
     name, _ = why(settings, transport)
     if name == "slurm":
-        return SlurmScheduler(transport, memory=settings.home)
+        return SlurmScheduler(
+            transport, memory=settings.home, accounting_lag_s=settings.accounting_lag_s
+        )
     from penstock.scheduler.local import LocalScheduler  # noqa: PLC0415  what Slurm can do without
 
     return LocalScheduler(str(settings.home / "local"), cpus=settings.local_cpus)

@@ -42,9 +42,15 @@ class SlurmScheduler:
     """Ask and tell Slurm over a transport."""
 
     def __init__(
-        self, transport: Transport, *, clock: Clock | None = None, memory: Path | None = None
+        self,
+        transport: Transport,
+        *,
+        clock: Clock | None = None,
+        memory: Path | None = None,
+        accounting_lag_s: int = 60,
     ) -> None:
         """``memory`` is a folder for what is slow to ask and seldom changes."""
+        self._lag_s = accounting_lag_s
         self._transport = transport
         self._clock = clock or SystemClock()
         self._folder = memory
@@ -69,6 +75,7 @@ class SlurmScheduler:
             cluster=config.get("ClusterName", ""),
             has_accounting=self._fields is None or bool(self._fields),
             min_job_age_s=_number(config.get("MinJobAge", ""), 300),
+            accounting_lag_s=self._lag_s,
         )
 
     @cached_property

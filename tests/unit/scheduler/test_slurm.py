@@ -107,6 +107,12 @@ def test_capabilities_are_asked_once() -> None:
     assert len(transport.calls) == asked
 
 
+def test_accounting_is_as_late_as_its_site_says() -> None:
+    assert make()[0].capabilities().accounting_lag_s == 60
+    slow = SlurmScheduler(Scripted(), clock=Stopped(), accounting_lag_s=600)
+    assert slow.capabilities().accounting_lag_s == 600
+
+
 def test_no_accounting_where_it_is_switched_off() -> None:
     config = recorded.out("scontrol.config").replace(
         "accounting_storage/slurmdbd", "accounting_storage/none"
