@@ -31,6 +31,7 @@ AT_ONCE = 1000  # ids of one scancel or sacct: one argument may have 128 KiB
 EVERY_STATE = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO"
 # Of jobs that are gone: cancelling them is no error.
 GONE = re.compile(r"Invalid job id specified|already (completing|finished)|has already finished")
+DISABLED = "accounting storage is disabled"  # what sacct says where there is none
 EMPTY_SCRIPT = b"#!/bin/sh\n"
 
 Item = TypeVar("Item")
@@ -98,8 +99,10 @@ class SlurmScheduler:
             return frozenset()
         try:
             fields = frozenset(self._ask("sacct", "--helpformat").out.split())
-        except SchedulerMissing:
-            return frozenset()
+        except SchedulerError as error:
+            if isinstance(error, SchedulerMissing) or DISABLED in error.what:
+                return frozenset()
+            raise
         if missing := parse.NEEDED_FIELDS - fields:  # an empty or cut answer is none
             raise SchedulerError(
                 f"sacct --helpformat names no {', '.join(sorted(missing))}", hint="run it by hand"
@@ -271,10 +274,13 @@ class SlurmScheduler:
                 "this cluster has no accounting", hint="only its queue and the runs themselves tell"
             )
         fields = [field for field in parse.HISTORY_FIELDS if field in known]
-        columns = f"--format={','.join(fields)}"
-        answer = self._ask(
-            "sacct", "--parsable2", columns, *arguments, timeout_s=ACCOUNTING_TIMEOUT_S
-        )
+        asked = ("sacct", "--parsable2", f"--format={','.join(fields)}", *arguments)
+        try:
+            answer = self._ask(*asked, timeout_s=ACCOUNTING_TIMEOUT_S)
+        except SchedulerError as error:
+            if DISABLED in error.what:
+                self._fields = frozenset()  # switched off while this process lived
+            raise
         return parse.history(answer.out, at, fields)
 
     def cancel(self, targets: Iterable[tuple[int, int | None]]) -> None:

@@ -149,6 +149,18 @@ def test_accounting_that_turns_out_to_be_missing_is_not_waited_for() -> None:
     assert not scheduler.capabilities().has_accounting
 
 
+def test_accounting_that_is_switched_off_under_a_living_process_is_noticed() -> None:
+    off = Finished(1, "", "Slurm accounting storage is disabled\n")
+    scheduler, transport = make()
+    assert scheduler.capabilities().has_accounting
+    transport.answers["sacct --parsable2"] = off
+    with pytest.raises(SchedulerError, match="disabled"):
+        scheduler.history([1], since=AT)
+    assert not scheduler.capabilities().has_accounting
+    late, _ = make({"sacct --helpformat": off})  # with a configuration of before
+    assert not late.capabilities().has_accounting
+
+
 def test_capabilities_without_a_controller_are_no_answer() -> None:
     scheduler, _ = make({"scontrol show config": Finished(1, "", "connect failure\n")})
     with pytest.raises(SchedulerError, match="exit code 1"):
