@@ -15,6 +15,8 @@
     │   │   └── NoRoom        … for so many; fewer may fit
     │   └── Unsure            it may or may not have said yes
     ├── TransportError        a command or a file did not get through
+    │   ├── Unreachable       … to a machine that cannot be reached: nothing was done
+    │   └── Lost              … or nobody knows whether it did: the connection was lost
     └── StagingError          code or results could not be moved
 
 Layers below map foreign exceptions to these (``raise … from``). ``EXIT_CODES`` maps them to the
@@ -106,6 +108,14 @@ class Unsure(SchedulerError):
 
 class TransportError(PenstockError):
     """A command could not be run or a file not be moved."""
+
+
+class Unreachable(TransportError):
+    """A machine could not be reached: surely nothing was done there."""
+
+
+class Lost(TransportError):
+    """A connection was lost before the answer came: it may or may not have been done."""
 
 
 class StagingError(PenstockError):

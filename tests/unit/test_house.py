@@ -177,12 +177,15 @@ def test_every_set_has_a_lock() -> None:
 # --- compute nodes --------------------------------------------------------------------------------
 
 
+SENT = ("transport/files.py", "transport/remote.py")  # by SSH, to whatever Python is there
+
+
 def compute_node_modules() -> list[Path]:
     folders = ("wire", "runner", "tracking")
     return [
         path
         for path in MODULES
-        if relative(path) in ("__init__.py", "failpoint.py")
+        if relative(path) in ("__init__.py", "failpoint.py", *SENT)
         or relative(path).split("/")[0] in folders
     ]
 

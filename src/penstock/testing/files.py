@@ -1,5 +1,6 @@
 """Files in memory, behind the same verbs as a transport's: what a simulation's runs write."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 
 from penstock.errors import NotFoundError
@@ -24,6 +25,11 @@ class MemoryFiles:
             raise NotFoundError(f"there is no file {path}")
         data = self.files[path]
         return data[offset:] if size < 0 else data[offset : offset + size]
+
+    def digest(self, path: str) -> str | None:
+        """Return the SHA-256 of a file, None where there is none."""
+        found = self.files.get(path)
+        return None if found is None or path in self.hidden else hashlib.sha256(found).hexdigest()
 
     def append(self, path: str, data: bytes) -> None:
         """Append to a file."""
@@ -55,6 +61,24 @@ class MemoryFiles:
             if data or is_done:
                 left -= len(data)
                 yield Tail(index, restart, offset, data, is_done)
+
+    def logs(self, folder: str, index: int, known: Mapping[int, int]) -> list[tuple[int, bytes]]:
+        """Return restarts of an element with what their logs have beyond the known offsets."""
+        found = []
+        for path, data in self.files.items():
+            head, _, name = path.rpartition("/")
+            if head == f"{folder}/{place.LOGS}/{index // place.SHARD}":
+                number, restart, _ = name.split(".")
+                if int(number) == index:
+                    found.append((int(restart), data[known.get(int(restart), 0) :]))
+        return sorted(found)
+
+    def close(self, folder: str) -> bool:  # noqa: ARG002
+        """Leave all as it is: what a simulation's runs wrote is looked at to its end."""
+        return False
+
+    def fold(self, folder: str) -> None:
+        """Leave all as it is."""
 
     def now_at(self, path: str) -> str:
         """Return the name that a file now has."""

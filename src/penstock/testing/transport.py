@@ -11,7 +11,7 @@ from penstock.testing.commands import answer
 from penstock.testing.files import MemoryFiles
 from penstock.testing.model import Cluster
 from penstock.transport.local import scrubbed
-from penstock.transport.protocol import Finished, Tail
+from penstock.transport.protocol import Finished, Tail, Wanted
 
 
 class Fault(StrEnum):
@@ -48,6 +48,12 @@ class Files(Protocol):
     def tails(  # noqa: D102
         self, folder: str, known: Mapping[tuple[int, int], int], *, at_most: int = 1 << 26
     ) -> Iterable[Tail]: ...
+    def digest(self, path: str) -> str | None: ...  # noqa: D102
+    def logs(  # noqa: D102
+        self, folder: str, index: int, known: Mapping[int, int]
+    ) -> list[tuple[int, bytes]]: ...
+    def close(self, folder: str) -> bool: ...  # noqa: D102
+    def fold(self, folder: str) -> None: ...  # noqa: D102
 
 
 UNREACHABLE = "Unable to contact slurm controller (connect failure)"
@@ -169,3 +175,27 @@ class ModelTransport:
     ) -> Iterable[Tail]:
         """Yield what spools have beyond the known offsets."""
         return self.files.tails(folder, known, at_most=at_most)
+
+    def digest(self, path: str) -> str | None:
+        """Return the SHA-256 of a file, None where there is none."""
+        return self.files.digest(path)
+
+    def gather(self, wanted: Wanted) -> Iterable[tuple[str, list[Tail] | TransportError]]:
+        """Yield folder by folder what their spools have beyond the known offsets."""
+        for folder, known in wanted:
+            try:
+                yield folder, list(self.tails(folder, known))
+            except TransportError as error:
+                yield folder, error
+
+    def logs(self, folder: str, index: int, known: Mapping[int, int]) -> list[tuple[int, bytes]]:
+        """Return restarts of an element with what their logs have beyond the known offsets."""
+        return self.files.logs(folder, index, known)
+
+    def close(self, folder: str) -> bool:
+        """Take the manifest of an array away."""
+        return self.files.close(folder)
+
+    def fold(self, folder: str) -> None:
+        """Make one file of the spools of an array, and one of its logs."""
+        self.files.fold(folder)

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from penstock.errors import TransportError
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -25,8 +27,16 @@ class Tail:
     is_done: bool  # the file is closed: no more will come
 
 
+# Folders of arrays, and of each what is known: (index, restart) to the offset. May be lazy.
+Wanted = Iterable[tuple[str, Mapping[tuple[int, int], int]]]
+
+
 class Transport(Protocol):
-    """Run a command, move a file, read what was appended. Raises TransportError."""
+    """Run a command, move a file, read what was appended.
+
+    Raises TransportError. Of a machine that is far: Unreachable where surely nothing was done, Lost
+    where that is not known.
+    """
 
     def run(self, argv: list[str], *, stdin: bytes = b"", timeout_s: float = 60) -> Finished:
         """Run a program, found on PATH, without a shell, with an environment that is allow-listed.
@@ -37,6 +47,9 @@ class Transport(Protocol):
 
     def put(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         """Write a file, whole or not at all (aside, fsync, rename), and the folders above it."""
+
+    def digest(self, path: str) -> str | None:
+        """Return the SHA-256 of a file, None where there is none."""
 
     def get(self, path: str, offset: int = 0, size: int = -1) -> bytes:
         """Return bytes of a file. Raises NotFoundError where there is none."""
@@ -49,3 +62,21 @@ class Transport(Protocol):
         ``known`` maps (index, restart) to the offset; -1 says that it was read to its end and is
         done. A file that is done and has nothing new is yielded once, with no data.
         """
+
+    def gather(self, wanted: Wanted) -> Iterable[tuple[str, list[Tail] | TransportError]]:
+        """Yield the tails of several folders: from a machine that is far, by one command.
+
+        A folder that cannot be read keeps back no other. What is too much comes the next time.
+        """
+
+    def logs(self, folder: str, index: int, known: Mapping[int, int]) -> list[tuple[int, bytes]]:
+        """Return restarts of an element, in order, with what their logs have beyond the offsets.
+
+        Also of those that gained nothing, and of an array that was folded.
+        """
+
+    def close(self, folder: str) -> bool:
+        """Take the manifest of an array away; return whether the array has a folder at all."""
+
+    def fold(self, folder: str) -> None:
+        """Make one file of the spools of a closed array, and one of its logs; again is no error."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import NotFoundError, TransportError
-from penstock.transport import local
+from penstock.transport import files, local
 from penstock.transport.local import LocalTransport, scrubbed
 from penstock.transport.protocol import Finished, Tail
 from penstock.wire import place
@@ -199,7 +199,7 @@ def test_tails_do_not_look_at_what_is_known_to_be_done(
     def never(*_: object) -> None:
         raise AssertionError("looked at")
 
-    monkeypatch.setattr(local, "_tail", never)
+    monkeypatch.setattr(files, "_tail", never)
     assert tails(tmp_path, {(0, 0): -1}) == []
 
 

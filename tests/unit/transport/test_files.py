@@ -3,7 +3,7 @@
 import zipfile
 from pathlib import Path
 
-from penstock.reconciler.fold import close, pack
+from penstock.transport.files import close, pack
 from penstock.wire import place
 
 
@@ -14,7 +14,7 @@ def spool(folder: Path, name: str, data: str) -> None:
 
 
 def packed(folder: Path) -> dict[str, bytes]:
-    pack(folder / place.SPOOLS, folder / place.SPOOLS_FOLDED)
+    pack(str(folder / place.SPOOLS), str(folder / place.SPOOLS_FOLDED))
     assert not (folder / place.SPOOLS).exists()
     with zipfile.ZipFile(folder / place.SPOOLS_FOLDED) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
@@ -40,6 +40,6 @@ def test_what_was_folded_before_is_kept(tmp_path: Path) -> None:
 
 
 def test_nothing_to_fold_leaves_all_as_it_is(tmp_path: Path) -> None:
-    close(tmp_path)
-    pack(tmp_path / place.SPOOLS, tmp_path / place.SPOOLS_FOLDED)
+    close(str(tmp_path))
+    pack(str(tmp_path / place.SPOOLS), str(tmp_path / place.SPOOLS_FOLDED))
     assert list(tmp_path.iterdir()) == []
