@@ -91,4 +91,4 @@ lock: $(VENV)/.build ## renew requirements/*.txt after a change of pyproject.tom
 	$(LOCK) $(UPGRADE) pyproject.toml --group dev --extra ssh --extra postgres \
 	  -c requirements/build.txt -c requirements/base.txt -o requirements/dev.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --group demo -c requirements/dev.txt -o requirements/demo.txt
-	$(LOCK) $(UPGRADE) pyproject.toml --group bench -c requirements/dev.txt -o requirements/bench.txt
+	$(LOCK) $(UPGRADE) --group bench -o requirements/bench.txt

@@ -5,6 +5,9 @@ import pytest
 from benchmarks import machine
 from benchmarks.__main__ import NAMES, main
 from benchmarks.figures import Figure, at_least, at_most, document, left_out, number, table
+from benchmarks.peers import is_read, is_right
+from benchmarks.scripts import peers_penstock
+from benchmarks.truths import CODES, EXPRESSIONS, STATES, Expression, Said, questions
 
 FIGURES = [
     at_most("time, beside a peer's", 0.25, "× peer", 1 / 3, peer="peer 1.0: 4 s"),
@@ -80,3 +83,79 @@ def test_an_unknown_benchmark_is_a_mistake_that_names_the_known(
 def test_the_machine_is_one_line() -> None:
     assert "\n" not in machine.about()
     assert "cores of" in machine.about()
+
+
+@pytest.mark.parametrize("said", [*STATES, *CODES], ids=lambda said: f"{said.text} {said.by}")
+def test_penstock_makes_the_right_thing_of_each_word(said: Said) -> None:
+    answer = peers_penstock.kind({**vars(said)})
+
+    assert is_right(said.right, answer), answer
+
+
+@pytest.mark.parametrize("one", EXPRESSIONS, ids=lambda one: one.text)
+def test_penstock_reads_each_expression_rightly(one: Expression) -> None:
+    answer = peers_penstock.tasks(one.text)
+
+    assert is_read(one, answer), answer
+
+
+@pytest.mark.parametrize(
+    "right, over, kind, is_good",
+    [
+        ("runs", False, None, True),
+        ("runs", True, None, False),
+        ("runs", False, "waits", False),
+        ("held", False, "waits", False),
+        ("sibling", False, "waits", True),
+        ("sibling", True, "failed", False),
+        ("unknown", False, None, True),
+        ("unknown", True, None, False),
+        ("unknown", False, "waits", False),
+        ("failed: memory", True, "failed", True),
+        ("failed: memory", True, "failed: memory", True),
+        ("failed: memory", True, "failed: user", False),
+        ("failed: memory", True, "well", False),
+        ("failed: memory", False, None, False),
+    ],
+)
+def test_an_answer_on_a_word_is_right_or_wrong(
+    right: str, over: bool, kind: str | None, is_good: bool
+) -> None:
+    assert is_right(right, {"over": over, "kind": kind}) is is_good
+
+
+@pytest.mark.parametrize(
+    "right, tasks, is_good",
+    [
+        (("12_1", "12_2"), ["12_2", "12_01"], True),
+        (("12_1", "12_2"), ["12_1"], False),
+        (("12_1",), None, False),
+        (("12_1",), [], False),
+        (None, None, True),
+        (None, [], True),
+        (None, ["12_1"], False),
+        ((), [], True),
+        ((), ["12"], False),
+    ],
+)
+def test_an_answer_on_an_expression_is_right_or_wrong(
+    right: tuple[str, ...] | None, tasks: list[str] | None, is_good: bool
+) -> None:
+    assert is_read(Expression("…", right), {"tasks": tasks}) is is_good
+
+
+def test_who_raises_or_has_another_limit_of_tasks_is_wrong() -> None:
+    one = Expression("12_[1%2]", ("12_1",), 2)
+
+    assert is_read(one, {"tasks": ["12_1"], "throttle": 2})
+    assert not is_read(one, {"tasks": ["12_1"], "throttle": 3})
+    assert not is_read(one, {"raised": "ValueError"})
+    assert not is_right("runs", {"raised": "KeyError"})
+
+
+def test_no_answer_is_told_with_the_questions() -> None:
+    told = json.dumps(questions())
+
+    assert "right" not in told
+    assert "OUT_OF_ME+" in told
+    assert "12_[0-20:4%3]" in told

@@ -150,9 +150,17 @@ NEVER_REASONS: dict[str, str] = {
 
 
 def word(said: str) -> Word:
-    """Return what Slurm's word says: ``CANCELLED by 1000`` and ``CANCELLED+`` are CANCELLED."""
-    first = said.split(" ", 1)[0].rstrip("+").upper()
-    return WORDS.get(CODES.get(first, first), UNKNOWN)
+    """Return what Slurm's word says: ``CANCELLED by 1000`` and ``CANCELLED+`` are CANCELLED.
+
+    ``OUT_OF_ME+`` was cut off where a column was too narrow: it is the only word that begins so.
+    """
+    first = said.split(" ", 1)[0].upper()
+    whole = first.rstrip("+")
+    meaning = WORDS.get(CODES.get(whole, whole))
+    if meaning is None and first.endswith("+"):
+        begun = [name for name in WORDS if whole and name.startswith(whole)]
+        meaning = WORDS[begun[0]] if len(begun) == 1 else None
+    return meaning or UNKNOWN
 
 
 def is_held(reason: str) -> bool:

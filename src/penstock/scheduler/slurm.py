@@ -15,7 +15,7 @@ from penstock.errors import NoRoom, SchedulerError, SchedulerMissing, TransportE
 from penstock.model.evidence import Poll
 from penstock.model.run import Capabilities, Limits
 from penstock.planning.units import slurm_time
-from penstock.scheduler import parse, reply, room
+from penstock.scheduler import config, parse, reply, room
 from penstock.scheduler.expression import spell
 from penstock.scheduler.memory import Memory
 from penstock.scheduler.protocol import Submission
@@ -31,9 +31,8 @@ AT_ONCE = 1000  # ids of one scancel or sacct: one argument may have 128 KiB
 EVERY_STATE = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO"
 # Of jobs that are gone: cancelling them is no error.
 GONE = re.compile(r"Invalid job id specified|already (completing|finished)|has already finished")
+DISABLED = "accounting storage is disabled"  # what sacct says where there is none
 EMPTY_SCRIPT = b"#!/bin/sh\n"
-
-NEEDED = frozenset({"ClusterName", "MaxArraySize", "MinJobAge", "SchedulerParameters"})
 
 Item = TypeVar("Item")
 
@@ -57,14 +56,17 @@ class SlurmScheduler:
         self._met_limit = False
         self._fields: frozenset[str] | None = None  # of sacct; None: it has not answered yet
         self._is_first = True
+        self._configured: dict[str, str] | None = None
+        self._is_config_old = False
 
     def capabilities(self) -> Capabilities:
         """Cost: 2 RPCs, once: the configuration, and a ping that scontrol adds.
 
+        Where the controller is away it is what it was last: so the runs' own files can be read.
         Where sacct does not answer (slurmdbd is down: not even its help) there is an accounting,
         until it is heard that there is none.
         """
-        version, config = self._version, self._config
+        version, configured = self._version, self._config
         if self._is_first:
             self._is_first = False
             with suppress(SchedulerError):
@@ -72,9 +74,9 @@ class SlurmScheduler:
         return Capabilities(
             name="slurm",
             version=version,
-            cluster=config.get("ClusterName", ""),
+            cluster=configured.get("ClusterName", ""),
             has_accounting=self._fields is None or bool(self._fields),
-            min_job_age_s=_number(config.get("MinJobAge", ""), 300),
+            min_job_age_s=_number(configured.get("MinJobAge", ""), 300),
             accounting_lag_s=self._lag_s,
         )
 
@@ -97,27 +99,45 @@ class SlurmScheduler:
             return frozenset()
         try:
             fields = frozenset(self._ask("sacct", "--helpformat").out.split())
-        except SchedulerMissing:
-            return frozenset()
+        except SchedulerError as error:
+            if isinstance(error, SchedulerMissing) or DISABLED in error.what:
+                return frozenset()
+            raise
         if missing := parse.NEEDED_FIELDS - fields:  # an empty or cut answer is none
             raise SchedulerError(
                 f"sacct --helpformat names no {', '.join(sorted(missing))}", hint="run it by hand"
             )
         return fields
 
-    @cached_property
+    @property
     def _config(self) -> dict[str, str]:
-        lines = self._ask("scontrol", "show", "config").out.splitlines()
-        pairs = [line.partition("=") for line in lines if "=" in line]
-        config = {key.strip(): value.strip() for key, _, value in pairs}
-        if missing := NEEDED - config.keys():  # an answer that is cut is none
-            raise SchedulerError(
-                f"scontrol show config has no {', '.join(sorted(missing))}", hint="run it by hand"
-            )
-        return config
+        """Return the configuration; where the controller does not answer, as it was last."""
+        if self._configured is None:
+            try:
+                self._ask_config()
+            except SchedulerMissing:
+                raise
+            except SchedulerError:
+                self._configured = self._last_config.recall()
+                self._is_config_old = True
+                if self._configured is None:
+                    raise
+        assert self._configured is not None
+        return self._configured
+
+    def _ask_config(self) -> None:
+        self._configured = config.read(self._ask("scontrol", "show", "config").out)
+        self._is_config_old = False
+        self._last_config.keep(self._configured)
+
+    @cached_property
+    def _last_config(self) -> config.Last:
+        return config.Last(self._folder)
 
     def limits(self) -> Limits:
         """Cost: 2 RPCs; at first 2 more; once a limit was met 2 queries of slurmdbd an hour."""
+        if self._is_config_old:
+            self._ask_config()  # what is sent keeps to the limits of today
         options = self._config.get("SchedulerParameters", "")
         most = re.search(r"\bmax_array_tasks=(\d+)", options)
         shown = self._ask("scontrol", "--oneliner", "show", "partition").out
@@ -254,10 +274,13 @@ class SlurmScheduler:
                 "this cluster has no accounting", hint="only its queue and the runs themselves tell"
             )
         fields = [field for field in parse.HISTORY_FIELDS if field in known]
-        columns = f"--format={','.join(fields)}"
-        answer = self._ask(
-            "sacct", "--parsable2", columns, *arguments, timeout_s=ACCOUNTING_TIMEOUT_S
-        )
+        asked = ("sacct", "--parsable2", f"--format={','.join(fields)}", *arguments)
+        try:
+            answer = self._ask(*asked, timeout_s=ACCOUNTING_TIMEOUT_S)
+        except SchedulerError as error:
+            if DISABLED in error.what:
+                self._fields = frozenset()  # switched off while this process lived
+            raise
         return parse.history(answer.out, at, fields)
 
     def cancel(self, targets: Iterable[tuple[int, int | None]]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from penstock.errors import LimitReached, SpecError
+from penstock.errors import LimitReached, SchedulerError, SchedulerMissing, SpecError
 from penstock.model.run import Limits, PlannedArray, ReadyRun, StageRow
 from penstock.model.spec import Params, Spec, Stage
 from penstock.planning import arrays, sweep
@@ -111,19 +111,30 @@ def all_runs(spec: Spec) -> Iterator[tuple[int, Params]]:
             yield number, params
 
 
-def check(project: Project, spec: Spec, limits: Limits) -> None:
+def check(project: Project, spec: Spec, limits: Limits | None) -> None:
     """Ask the scheduler whether it would take each stage, with nothing stored.
 
     Raises Refused, and UsageError or SettingsError where no script can be made.
     """
     for stage in spec.stages:
-        arrays.check_time(stage.request, limits)
+        if limits is not None:
+            arrays.check_time(stage.request, limits)
         submission = _submission(project, spec, stage, new_token(), 1, None)
         _render(project, submission)
         try:
             project.world.scheduler.check(submission)
         except LimitReached:
-            continue  # the runs wait in the store until there is room
+            continue  # the runs wait in the store until there is room, or the scheduler is back
+
+
+def _limits(project: Project) -> Limits | None:
+    """Return the limits; None where the scheduler does not tell them now."""
+    try:
+        return project.world.scheduler.limits()
+    except SchedulerMissing:
+        raise
+    except SchedulerError:
+        return None
 
 
 def submit(project: Project, spec: Spec) -> Submitted:
@@ -133,7 +144,7 @@ def submit(project: Project, spec: Spec) -> Submitted:
     """
     world = project.world
     settings = project.settings
-    check(project, spec, world.scheduler.limits())
+    check(project, spec, _limits(project))
     archive = code.archive(
         Path(spec.folder),
         globs=spec.code,

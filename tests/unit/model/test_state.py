@@ -44,7 +44,8 @@ from penstock.model.state import CAUSES, FINAL, MOVES, WORDS, Cause, Kind, State
         ("FAILED", Kind.END, State.FAILED, Cause.EXIT),
         ("F", Kind.END, State.FAILED, Cause.EXIT),
         ("OUT_OF_MEMORY", Kind.END, State.FAILED, Cause.MEMORY),
-        ("OUT_OF_ME+", Kind.UNKNOWN, State.QUEUED, None),
+        ("OUT_OF_ME+", Kind.END, State.FAILED, Cause.MEMORY),
+        ("OUT_OF_ME", Kind.UNKNOWN, State.QUEUED, None),
         ("OOM", Kind.END, State.FAILED, Cause.MEMORY),
         ("TIMEOUT", Kind.END, State.FAILED, Cause.TIME),
         ("TO", Kind.END, State.FAILED, Cause.TIME),
@@ -66,6 +67,8 @@ from penstock.model.state import CAUSES, FINAL, MOVES, WORDS, Cause, Kind, State
         ("RV", Kind.SIBLING, State.QUEUED, None),
         ("", Kind.UNKNOWN, State.QUEUED, None),
         ("?", Kind.UNKNOWN, State.QUEUED, None),
+        ("+", Kind.UNKNOWN, State.QUEUED, None),
+        ("COMPLET+", Kind.UNKNOWN, State.QUEUED, None),  # COMPLETED, or COMPLETING
         ("NEW_IN_2030", Kind.UNKNOWN, State.QUEUED, None),
     ],
 )

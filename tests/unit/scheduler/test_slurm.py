@@ -149,10 +149,53 @@ def test_accounting_that_turns_out_to_be_missing_is_not_waited_for() -> None:
     assert not scheduler.capabilities().has_accounting
 
 
+def test_accounting_that_is_switched_off_under_a_living_process_is_noticed() -> None:
+    off = Finished(1, "", "Slurm accounting storage is disabled\n")
+    scheduler, transport = make()
+    assert scheduler.capabilities().has_accounting
+    transport.answers["sacct --parsable2"] = off
+    with pytest.raises(SchedulerError, match="disabled"):
+        scheduler.history([1], since=AT)
+    assert not scheduler.capabilities().has_accounting
+    late, _ = make({"sacct --helpformat": off})  # with a configuration of before
+    assert not late.capabilities().has_accounting
+
+
 def test_capabilities_without_a_controller_are_no_answer() -> None:
     scheduler, _ = make({"scontrol show config": Finished(1, "", "connect failure\n")})
     with pytest.raises(SchedulerError, match="exit code 1"):
         scheduler.capabilities()
+
+
+def test_configuration_of_the_last_time_serves_while_the_controller_is_away(tmp_path: Path) -> None:
+    away = Finished(1, "", "slurm_load_ctl_conf error: Unable to contact slurm controller\n")
+
+    def scheduler(answers: dict[str, Answer]) -> tuple[SlurmScheduler, Scripted]:
+        transport = Scripted(answers)
+        return SlurmScheduler(transport, clock=Stopped(), memory=tmp_path), transport
+
+    with pytest.raises(SchedulerError, match="Unable to contact"):
+        scheduler({"scontrol show config": away})[0].capabilities()
+    can = scheduler({})[0].capabilities()
+    later, transport = scheduler({"scontrol show config": away})
+    assert later.capabilities() == can
+    with pytest.raises(SchedulerError, match="Unable to contact"):
+        later.limits()  # what is sent keeps to the limits of today
+    changed = recorded.out("scontrol.config").replace(
+        "MaxArraySize            = 1001", "MaxArraySize = 7"
+    )
+    transport.answers["scontrol show config"] = ok(changed)
+    assert later.limits().max_array_size == 7
+
+
+def test_configuration_of_another_cluster_is_not_taken_for_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SlurmScheduler(Scripted(), clock=Stopped(), memory=tmp_path).capabilities()
+    monkeypatch.setenv("SLURM_CONF", "/elsewhere/slurm.conf")
+    away: dict[str, Answer] = {"scontrol show config": Finished(1, "", "connect failure\n")}
+    with pytest.raises(SchedulerError, match="connect failure"):
+        SlurmScheduler(Scripted(away), clock=Stopped(), memory=tmp_path).capabilities()
 
 
 def test_limits_are_read() -> None:
