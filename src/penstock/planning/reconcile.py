@@ -31,6 +31,7 @@ class Policy:
 
 
 CLOCKS_DIFFER: Final = timedelta(seconds=5)  # at most, between the nodes of a cluster
+LONG_AGO: Final = timedelta(hours=1)  # by no clock of ours less: it may be wrong by minutes
 SIGKILL: Final = 9
 SIGTERM: Final = 15
 TERMED: Final = "SIGTERM came; this cluster has no accounting that tells why"
@@ -208,10 +209,12 @@ def _ended(
     assert best is not None
     is_plain = meaning.state is State.COMPLETED or meaning.cause is Cause.EXIT
     if is_plain and last is None:
-        since = task.end_at or known.unknown_since or now
-        if now - since < policy.record_grace and not _is_launch_failure(best):
+        since = known.unknown_since or now  # when it was first missed, by the clock that asks now
+        is_late = now - since >= policy.record_grace
+        is_old = task.end_at is not None and now - task.end_at >= LONG_AGO
+        if not (is_late or is_old or _is_launch_failure(best)):
             waiting = _move(known, State.ENDING, WAITING_FOR_RECORD, why)
-            return waiting if task.end_at else replace(waiting, unknown_since=since)
+            return replace(waiting, unknown_since=since)
     if is_queue and policy.has_accounting and _tells_too_little(known, best, last):
         return ASK if seen.history_at is None else _move(known, State.ENDING, task.reason, why)
     return _final(known, replace(seen, history=best), meaning, policy.uid, why)

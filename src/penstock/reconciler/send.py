@@ -189,15 +189,26 @@ def _code(world: World, digest: str | None) -> dict[str, str] | None:
 
 
 def look_up(world: World, fence: int, arrays: Sequence[Array], poll: Poll | None) -> None:
-    """Find out what became of arrays that are SENDING: adopt, or send again when *absent*."""
+    """Find out what became of arrays that are SENDING: adopt, or send again when *absent*.
+
+    Where two jobs bear the token (its script was submitted by hand as well) their user says which.
+    """
     for array in arrays:
         found = _jobs(poll, array)
         if not found and poll is not None:
             found = _jobs(_ask_accounting(world, array), array)
         if len(found) == 1:
             _adopt(world, fence, array, found.popitem()[1])
-        elif not found and is_absent(world, array, poll):
+        elif found:
+            _ask_which(world, fence, array, sorted(found))
+        elif is_absent(world, array, poll):
             _unsend(world, fence, array, "never arrived; sent again")
+
+
+def _ask_which(world: World, fence: int, array: Array, jobs: Sequence[int]) -> None:
+    question = f"jobs {' and '.join(map(str, jobs))} bear its name"
+    if array.detail != question:
+        _write(world, fence, array, detail=question)
 
 
 def _jobs(poll: Poll | None, array: Array) -> dict[int, Task]:

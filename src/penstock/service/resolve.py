@@ -61,7 +61,9 @@ def _check(project: Project, array: Sending, job: int | None, tasks: tuple[Task,
         said = ", ".join(map(str, ours))
         raise UsageError(
             f"the scheduler has {array.token} as job {said}",
-            hint="`penstock tick` adopts it; nothing has to be resolved",
+            hint="adopt one of these, and cancel the others"
+            if len(ours) > 1
+            else "`penstock tick` adopts it; nothing has to be resolved",
         )
     if job is None or job in ours:
         return

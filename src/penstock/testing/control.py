@@ -127,7 +127,7 @@ def _each(
     """Do something to every record that is meant, a part of a pending rest split off."""
     said: list[Said] = []
     for job, some in find(core, text):
-        for piece in _pieces(core, job, some if splits else None):
+        for piece in _pieces(core, job, some if splits and not job.is_over else None):
             tasks = tuple(piece.tasks())
             try:
                 _may(piece, who)

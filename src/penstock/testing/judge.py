@@ -118,10 +118,10 @@ class Verdict:
         return {BY_WORD[row.state]} if row.state in BY_WORD else set()
 
     def _failures(self, row: Row) -> Iterable[End]:
-        last = self.executions[-1] if self.executions else None
+        began = [one for one in self.executions if row.end_at and one.began_at <= row.end_at]
         if row.signal == 53:
             yield "failed", "launch"
-        elif last is not None and last.plan.is_oom:
+        elif began and began[-1].plan.is_oom:
             yield "failed", "memory"
         elif row.signal or row.code > 128:
             yield "failed", "signal"

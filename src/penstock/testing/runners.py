@@ -31,6 +31,7 @@ class Execution:
     restart: int
     run: str  # uid
     plan: Plan  # of the command
+    began_at: float
     is_termed: bool = False
     recorded_at: float | None = None  # when it closed a sealed record
     code: int | None = None  # of that
@@ -86,7 +87,13 @@ class Runners:
             element.executions[-1].code = int(str(before["code"]))
             return replace(NOTHING, code=int(str(before["code"])))
         execution = Execution(
-            folder, index, process.array, process.restart, str(entry["uid"]), plan
+            folder,
+            index,
+            process.array,
+            process.restart,
+            str(entry["uid"]),
+            plan,
+            began_at=self.cluster.now,
         )
         element.executions.append(execution)
         self.executions.append(execution)

@@ -357,7 +357,8 @@ class History:
 _OVER = "('completed', 'failed', 'cancelled')"
 _ROWS = (
     "SELECT run.id, run.uid, run.state, coalesce(run.cause, ''), coalesce(token, ''),"
-    " coalesce(idx, -1), EXISTS (SELECT 1 FROM directive WHERE run_id = run.id),"
+    " coalesce(idx, -1), EXISTS (SELECT 1 FROM directive"
+    " WHERE run_id = run.id AND verb = 'cancel'),"
     " coalesce(intent, '') FROM run LEFT JOIN attempt"
     " ON attempt.run_id = run.id AND attempt.number = run.attempt"
     " LEFT JOIN job_array ON job_array.id = array_id ORDER BY run.id"

@@ -128,11 +128,20 @@ def test_new_restart_runs_again() -> None:
 
 
 def test_completed_waits_for_the_record_then_says_that_there_is_none() -> None:
+    """It waits from when the end was seen: our clock may be minutes off that of the cluster."""
     done = task("COMPLETED", end_at=at(80))
-    soon = told(known(), Evidence(queue=done, queue_at=at(90), sighting=sighting()))
-    assert outcome(soon) == (State.ENDING, None)
-    late = told(known(), Evidence(queue=done, queue_at=at(200), sighting=sighting()), now=at(200))
+    soon = told(known(), Evidence(queue=done, queue_at=at(400), sighting=sighting()), now=at(400))
+    assert isinstance(soon, Transition)
+    assert (soon.state, soon.unknown_since) == (State.ENDING, at(400))
+    again = known(State.ENDING, unknown_since=soon.unknown_since)
+    late = told(again, Evidence(queue=done, queue_at=at(461), sighting=sighting()), now=at(461))
     assert outcome(late) == (State.COMPLETED, Cause.NO_RECORD)
+
+
+def test_end_of_long_ago_is_not_waited_for() -> None:
+    done = task("COMPLETED", end_at=at(80))
+    seen = Evidence(queue=done, queue_at=at(3690), sighting=sighting())
+    assert outcome(told(known(), seen, now=at(3690))) == (State.COMPLETED, Cause.NO_RECORD)
 
 
 def test_end_without_a_time_does_not_wait_for_ever() -> None:
@@ -197,7 +206,8 @@ def test_exit_record_of_an_earlier_segment_explains_nothing() -> None:
     last = exit_(None, signal=15, is_sealed=False)
     queue = task("FAILED", start_at=at(80), end_at=at(80))
     seen = Evidence(queue=queue, queue_at=at(90), sighting=sighting(last))
-    assert told(known(), seen, now=at(200)) is ASK
+    waited = known(State.ENDING, unknown_since=at(100))
+    assert told(waited, seen, now=at(200)) is ASK
     history = task("FAILED", start_at=at(80), end_at=at(80), exit_code=0, exit_signal=53)
     asked = replace(seen, history=history, history_at=at(95))
     assert outcome(told(known(), asked, now=at(200))) == (State.FAILED, Cause.LAUNCH)
@@ -206,9 +216,10 @@ def test_exit_record_of_an_earlier_segment_explains_nothing() -> None:
 def test_record_is_waited_for_from_when_the_files_were_read() -> None:
     queue = task("COMPLETED", end_at=at(100))
     seen = Evidence(queue=queue, queue_at=at(900), sighting=sighting(), files_at=at(110))
-    assert outcome(told(known(), seen, now=at(900))) == (State.ENDING, None)  # was suspended
+    waiting = known(State.RUNNING, unknown_since=at(105))
+    assert outcome(told(waiting, seen, now=at(900))) == (State.ENDING, None)  # was suspended
     read = replace(seen, files_at=at(890))
-    assert outcome(told(known(), read, now=at(900))) == (State.COMPLETED, Cause.NO_RECORD)
+    assert outcome(told(waiting, read, now=at(900))) == (State.COMPLETED, Cause.NO_RECORD)
 
 
 def test_word_on_a_job_that_has_not_the_claim_means_nothing() -> None:
@@ -252,7 +263,8 @@ def test_code_of_a_runner_that_never_began_is_not_the_commands() -> None:
     """No python on the node (127), a full disk (120): the script ended, and no spool was opened."""
     history = task("FAILED", end_at=at(20), exit_code=127, exit_signal=0)
     seen = Evidence(queue_at=at(90), history=history, history_at=at(95))
-    assert outcome(told(known(), seen)) == (State.FAILED, Cause.NO_RECORD)
+    waited = known(State.ENDING, unknown_since=at(30))
+    assert outcome(told(waited, seen)) == (State.FAILED, Cause.NO_RECORD)
 
 
 def test_memory_seen_by_the_runner_explains_a_kill() -> None:
@@ -270,7 +282,7 @@ def test_kill_over_the_memory_asked_for_is_memory(
 ) -> None:
     history = task("FAILED", exit_code=0, exit_signal=9, max_rss_bytes=peak, end_at=at(20))
     seen = Evidence(queue_at=at(90), history=history, history_at=at(95), limit_bytes=limit)
-    answer = told(known(), seen, now=at(500))
+    answer = told(known(State.ENDING, unknown_since=at(90)), seen, now=at(500))
     assert outcome(answer) == (State.FAILED, cause)
 
 

@@ -129,6 +129,22 @@ def test_answer_that_the_queue_contradicts_is_refused(tmp_path: Path) -> None:
     assert case.array.job == 1
 
 
+def test_two_jobs_of_one_name_are_asked_about(tmp_path: Path) -> None:
+    """Its user submitted the script by hand, too: the claim lets only one run an element."""
+    case = Case(tmp_path, Fault.DONE_THEN_TIME_OUT, has_accounting=True)
+    script = case.world.folder(case.array.token) / place.SCRIPT
+    case.transport.run(["sbatch", "--parsable", str(script)])
+    case.wait(1)
+    assert case.intent is Intent.SENDING
+    assert case.question == "jobs 1 and 3 bear its name"
+    with pytest.raises(UsageError, match="as job 1, 3") as refused:
+        resolve.resolve(case.project, case.array.token, job=9)
+    assert "adopt one" in refused.value.hint
+    resolve.resolve(case.project, case.array.token, job=3)
+    cycle(case.world)
+    assert (case.array.intent, case.array.job) == (Intent.ACCEPTED, 3)
+
+
 def test_job_of_another_is_refused(tmp_path: Path) -> None:
     case = Case(tmp_path, Fault.TIME_OUT)
     case.transport.run(["sbatch", "--parsable", "--job-name=other"], stdin=b"#!/bin/sh\n")
