@@ -14,8 +14,9 @@ from penstock.service.project import Project
 from penstock.store import backup as copies
 from penstock.store import check as checks
 from penstock.store import recovery
-from penstock.store.connection import Store, sqlite_path
+from penstock.store.connection import Store
 from penstock.store.recovery import Found
+from penstock.store.sqlite import sqlite_path
 from penstock.wire import manifest, place
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from penstock.errors import StoreBusyError, StoreError
 from penstock.store import fault
-from penstock.store.connection import VERSION, Store, connect
+from penstock.store.connection import VERSION, Store
+from penstock.store.sqlite import SQLite, connect
 
 _ENDS = ("-journal", "-wal", "-shm", "")  # what SQLite puts beside a file, and the file
 
@@ -77,9 +78,9 @@ def prepare(source: Path, aside: Path) -> None:
 
     copy(source, aside)
     _check_pages(aside)
-    upgrade.make(aside)  # one of an older version
+    upgrade.make(SQLite(aside, busy_s=30))  # one of an older version
     with contextlib.closing(Store(f"sqlite:///{aside}")) as store, store.read() as view:
-        fault.check_version(view.execute, source, VERSION)
+        fault.check_version(view.version(), str(source), VERSION)
 
 
 def _check_pages(path: Path) -> None:

@@ -1,6 +1,5 @@
 """Check a store: its pages, its references, and what the code relies on."""
 
-import sqlite3
 from collections.abc import Iterator
 
 from penstock.errors import StoreBusyError, StoreError
@@ -17,7 +16,8 @@ _INVARIANTS: dict[str, str] = {
     "the run has another state than its last attempt": (
         "SELECT e.name || '/' || r.number || ': ' || r.state || ', its attempt ' || a.state"
         + _RUN
-        + "(r.state <> a.state OR r.cause IS NOT a.cause) AND r.state NOT IN ('ready', 'waiting')"
+        + "(r.state <> a.state OR coalesce(r.cause, '') <> coalesce(a.cause, ''))"
+        " AND r.state NOT IN ('ready', 'waiting')"
         " AND NOT (r.state = 'cancelled' AND a.state IN ('completed', 'failed', 'cancelled'))"
     ),
     "the run has no such attempt": (
@@ -79,25 +79,21 @@ def check(store: Store) -> list[str]:
 def _pages(store: Store) -> Iterator[str]:
     try:
         with store.read() as view:
-            said = [row[0] for row in view.execute(f"PRAGMA integrity_check({MOST})")]
+            said = view.damaged(MOST)
     except StoreBusyError:
         raise
     except StoreError as error:
-        if not isinstance(error.__cause__, sqlite3.DatabaseError):
+        if not isinstance(error.__cause__, store.dialect.error) or "damaged" not in error.what:
             raise
         yield f"damaged: {error.what}"
         return
-    for line in said if said != ["ok"] else []:
+    for line in said:
         yield f"damaged: {line}"
 
 
 def _references(store: Store) -> list[str]:
     with store.read() as view:
-        rows = [
-            f"a row of {table} points to no row of {parent}"
-            for table, _, parent, _ in view.execute("PRAGMA foreign_key_check")
-        ]
-    return list(dict.fromkeys(rows))[:MOST]
+        return list(dict.fromkeys(view.loose()))[:MOST]
 
 
 def spools(store: Store) -> Iterator[tuple[str, bool, dict[tuple[int, int], int]]]:

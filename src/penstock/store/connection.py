@@ -1,11 +1,10 @@
-"""A thin layer over a database: transactions, the dialect, and foreign errors mapped.
+"""A thin layer over a database: transactions, a connection for each thread, errors mapped.
 
 Statements have ``?`` for parameters and no function that only one database knows; what differs
-stands in ``Connection`` here. Nothing here, or on a hot path, imports SQLAlchemy.
+stands behind ``dialect``. Nothing here, or on a hot path, imports SQLAlchemy.
 """
 
 import os
-import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -13,24 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from penstock.clock import Clock, stamp
-from penstock.errors import StoreError
 from penstock.store import fault
+from penstock.store.dialect import Dialect, Raw, dialect_of
+from penstock.store.sqlite import set_journal, sqlite_path
 
 VERSION = "0001"  # of the tables: the newest migration; a test compares
-SCHEME = "sqlite:///"
-_CACHE = "PRAGMA cache_size = -16000"  # KiB
 
 
 class Connection:
     """A transaction: statements, and the few things that databases say differently."""
 
-    def __init__(self, raw: sqlite3.Connection, clock: Clock | None) -> None:
+    def __init__(self, raw: Raw, dialect: Dialect, clock: Clock | None) -> None:
         self._raw = raw
+        self._dialect = dialect
         self._clock = clock
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        """Run a statement; yield its rows as they come."""
-        return self._raw.execute(sql, params)
+        """Run a statement; return its rows."""
+        return iter(self._raw.execute(sql, params))
+
+    def stream(self, sql: str, params: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Run a statement of very many rows; yield them as they come."""
+        return self._dialect.stream(self._raw, sql, params)
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         """Run a statement for each row; return how many rows it changed."""
@@ -55,98 +58,108 @@ class Connection:
         """Return the time by the store's clock."""
         if self._clock is not None:
             return stamp(self._clock.now())
-        found = self._raw.execute("SELECT (julianday('now') - 2440587.5) * 86400.0")
-        seconds: float = found.fetchone()[0]
+        seconds: float = self._raw.execute(self._dialect.now).fetchone()[0]
         return seconds
+
+    def damaged(self, most: int) -> list[str]:
+        """Read all; return what the database itself finds damaged. Raises StoreError, too."""
+        return list(self._dialect.pages(self._raw, most))
+
+    def loose(self) -> list[str]:
+        """Return what points to nothing."""
+        return list(self._dialect.references(self._raw))
+
+    def version(self) -> str | None:
+        """Return the version of the tables; None: this is no store."""
+        return self._dialect.version(self._raw)
 
 
 class Store:
-    """An open store. Each thread has a connection of its own; a transaction is short."""
+    """An open store. Each thread has a connection of its own; a transaction is short.
+
+    One transaction writes at a time, whatever the database: what was read in it stays true in it.
+    """
 
     def __init__(self, url: str, *, busy_s: float = 30, clock: Clock | None = None) -> None:
         self.url = url
-        self.path = sqlite_path(url)
+        self.dialect = dialect_of(url, busy_s)
         self.clock = clock  # in place of the store's own: for a simulation
-        self._busy_s = busy_s
         self._local = threading.local()
+
+    @property
+    def name(self) -> str:
+        """Return the store's name for people: without a password."""
+        return self.dialect.name
+
+    @property
+    def path(self) -> Path:
+        """Return the file. Raises StoreError where it is none."""
+        return sqlite_path(self.url)
 
     def write(self) -> AbstractContextManager[Connection]:
         """Begin a transaction that writes: all of it counts, or nothing."""
-        return self._transaction("BEGIN IMMEDIATE")
+        return self._transaction(writes=True)
 
     def read(self) -> AbstractContextManager[Connection]:
-        """Begin a transaction that sees one state of the store; while it lasts nobody commits."""
-        return self._transaction("BEGIN")
+        """Begin a transaction that sees one state. SQLite: while it lasts nobody commits."""
+        return self._transaction(writes=False)
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Connection]:
+    def _transaction(self, *, writes: bool) -> Iterator[Connection]:
+        dialect = self.dialect
         try:
-            raw = self._begun(begin)
+            raw = self._begun(writes=writes)
             try:
-                yield Connection(raw, self.clock)
-                raw.execute("COMMIT")
+                yield Connection(raw, dialect, self.clock)
+                dialect.commit(raw)
             except BaseException:
                 if raw.in_transaction:  # a full disk, for one, has already rolled back
                     raw.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as error:
-            raise fault.mapped(error, self.path) from error
+        except dialect.error as error:
+            raise dialect.mapped(error) from error
 
-    def _begun(self, begin: str) -> sqlite3.Connection:
-        """Return a connection with a transaction begun, in the file that has the name then.
+    def _begun(self, *, writes: bool) -> Raw:
+        """Return a connection with a transaction begun, in the store that has the name then.
 
-        While one waits for a lock the file may be replaced: a write to the old one would be lost.
+        While one waits for a lock a file may be replaced: a write to the old one would be lost.
+        A server may have been started anew since: then a connection that was idle is made again.
         """
         while True:
+            known = getattr(self._local, "raw", None)
             raw = self._connection()
-            raw.execute(begin)
-            if fault.identity(self.path) == self._local.identity[1:]:
+            try:
+                self.dialect.begin(raw, writes=writes)
+            except self.dialect.error:
+                if raw is known and self.dialect.is_lost(raw):
+                    continue
+                raise
+            if self.dialect.identity() == self._local.identity[1:]:
                 return raw
             raw.execute("ROLLBACK")
 
-    def _connection(self) -> sqlite3.Connection:
-        """Return this thread's connection, to the file that has the store's name now."""
-        identity = (os.getpid(), *fault.identity(self.path))
-        if getattr(self._local, "identity", None) != identity:
+    def _connection(self) -> Raw:
+        """Return this thread's connection, to what has the store's name now."""
+        identity = (os.getpid(), *self.dialect.identity())
+        known: Raw | None = getattr(self._local, "raw", None)
+        is_ours = known is not None and self._local.identity == identity
+        if known is None or not is_ours or self.dialect.is_lost(known):
             self.close()
-            self._local.raw = connect(self.path, self._busy_s)
+            self._local.raw = known = self.dialect.connect()
             self._local.identity = identity
-        raw: sqlite3.Connection = self._local.raw
-        return raw
+        return known
 
     def close(self) -> None:
         """Close this thread's connection. A child process leaves its parent's alone."""
         raw = getattr(self._local, "raw", None)
         if raw is not None and self._local.identity[0] == os.getpid():
             raw.close()
+        elif raw is not None:
+            _PARENTS.append(raw)  # its end would be told to the server, in the parent's name
         self._local.raw = self._local.identity = None
 
 
-def sqlite_path(url: str) -> Path:
-    """Return the file of a URL. Raises StoreError for another database."""
-    if not url.startswith(SCHEME) or url == SCHEME:
-        kind = url.partition(":")[0]  # the rest may have a password
-        raise StoreError(
-            f"the store is of a kind that is not known here: {kind!r}",
-            hint="`store` in penstock.toml takes sqlite:///path/to/penstock.db",
-        )
-    return Path(url.removeprefix(SCHEME))
-
-
-def connect(path: Path, busy_s: float) -> sqlite3.Connection:
-    """Return a connection to an existing file, with what every transaction of ours relies on."""
-    quoted = str(path.absolute())
-    for char in "%?#":
-        quoted = quoted.replace(char, f"%{ord(char):02x}")
-    raw = sqlite3.connect(f"file:{quoted}?mode=rw", uri=True, isolation_level=None, timeout=busy_s)
-    try:
-        raw.execute("PRAGMA synchronous = FULL")
-        raw.execute("PRAGMA foreign_keys = ON")
-        raw.execute(_CACHE)
-    except BaseException:
-        raw.close()
-        raise
-    return raw
+_PARENTS: list[Raw] = []
 
 
 def open_store(
@@ -166,22 +179,10 @@ def open_store(
     if create:
         from penstock.store.migrations import upgrade  # noqa: PLC0415  Alembic costs half a second
 
-        upgrade.make(store.path)
+        upgrade.make(store.dialect)
     with store.read() as view:
-        fault.check_version(view.execute, store.path, VERSION)
-    if create:
+        fault.check_version(view.version(), store.name, VERSION)
+    if create and store.dialect.path is not None:
         store.close()  # or its connection would hold the old kind for a while
-        _set_journal(store, journal)
+        set_journal(store.dialect.path, journal)
     return store
-
-
-def _set_journal(store: Store, journal: str) -> None:
-    """Write the kind of journal into the file: there it holds for all that open it."""
-    raw = connect(store.path, busy_s=5)
-    try:
-        if raw.execute("PRAGMA journal_mode").fetchone()[0] != journal:
-            raw.execute(f"PRAGMA journal_mode = {'wal' if journal == 'wal' else 'delete'}")
-    except sqlite3.Error as error:
-        raise fault.mapped(error, store.path) from error
-    finally:
-        raw.close()

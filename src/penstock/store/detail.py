@@ -256,8 +256,9 @@ def members(
         "SELECT r.id, e.name, r.number, r.state FROM run r "
         "JOIN experiment e ON e.id = r.experiment_id "
         "JOIN stage g ON g.id = r.stage_id JOIN submission s ON s.id = g.submission_id "
-        "WHERE e.project = ? AND (? = '' OR e.name = ?) AND substr(s.uid, 1, ?) = ? ORDER BY r.id",
-        (project, experiment, experiment, len(submission), submission),
+        "WHERE e.project = ? AND (? = '' OR e.name = ?) "
+        "AND substr(s.uid, 1, length(?)) = ? ORDER BY r.id",
+        (project, experiment, experiment, submission, submission),
     )
     return [Member(run, name, number, State(state) in FINAL) for run, name, number, state in found]
 

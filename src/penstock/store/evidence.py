@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -72,7 +72,8 @@ def sightings(
 ) -> dict[int, Sighting]:
     """Return what the runner of each element said, by index: of its highest restart.
 
-    With ``indices``, of these elements only.
+    With ``indices``, of these elements only. A restart that died before it could repeat the sealed
+    record of a lower one has that for its own: nothing was, and nothing is run after that.
     """
     where, few = "", list(indices) if indices is not None else []
     if indices is not None and len(few) <= _FEW:
@@ -82,9 +83,22 @@ def sightings(
         f" WHERE array_id = ? AND opened_at IS NOT NULL{where} ORDER BY idx, restart",
         (array_id, *(few if where else ())),
     )
-    seen = {row[0]: row for row in found}  # the last one of an index is the highest restart
+    seen: dict[int, list[tuple[Any, ...]]] = {}
+    for row in found:
+        seen.setdefault(row[0], []).append(row)  # the last one is the highest restart
     wanted = seen.keys() if indices is None or where else seen.keys() & few
-    return {idx: _sighting(seen[idx]) for idx in wanted}
+    return {idx: _of_element(seen[idx]) for idx in wanted}
+
+
+def _of_element(restarts: Sequence[tuple[Any, ...]]) -> Sighting:
+    last = _sighting(restarts[-1])
+    before = next((row for row in reversed(restarts[:-1]) if row[6]), None)
+    if last.exit is None and before is not None:
+        sealed = exit_of(before[6], before[1])
+        # One that came later is of a runner that was cut off: the restart did not know of it.
+        if sealed.is_sealed and sealed.at <= last.opened_at:
+            return replace(last, exit=sealed)
+    return last
 
 
 def _sighting(row: tuple[Any, ...]) -> Sighting:

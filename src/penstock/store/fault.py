@@ -2,9 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from penstock.errors import StoreBusyError, StoreError
 
@@ -45,7 +43,7 @@ _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _BUG = "this is a bug in Penstock: report it with what --debug prints"
 
 
-def mapped(error: sqlite3.Error, path: Path) -> StoreError:
+def mapped(error: Exception, path: Path) -> StoreError:
     """Return the error as one of ours."""
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code in _BUSY:
@@ -70,26 +68,20 @@ def identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def check_version(execute: Callable[[str], Any], path: Path, expected: str) -> None:
+def check_version(version: str | None, name: str, expected: str) -> None:
     """Raise StoreError where the tables are not of the version that is expected."""
-    try:
-        row = next(iter(execute("SELECT version_num FROM alembic_version")), None)
-    except sqlite3.OperationalError as error:
-        if "no such table" not in str(error):
-            raise
-        row = None
-    if row is None:
+    if version is None or len(version) > len(expected) or version.strip("0123456789"):
         what, hint = FAULTS[sqlite3.SQLITE_NOTADB]
-        raise StoreError(f"the store {path} {what}", hint=hint)
-    if row[0] > expected:
+        raise StoreError(f"the store {name} {what}", hint=hint)
+    if version > expected:
         raise StoreError(
-            f"the store {path} was made by a newer Penstock (tables {row[0]}, here {expected})",
+            f"the store {name} was made by a newer Penstock (tables {version}, here {expected})",
             hint="use that version of Penstock, or a newer one",
         )
-    if row[0] < expected:
+    if version < expected:
         raise StoreError(
-            f"the store {path} was made by an older Penstock (tables {row[0]}, here {expected})",
-            hint="copy it, then run `penstock init`, which brings it up to date",
+            f"the store {name} was made by an older Penstock (tables {version}, here {expected})",
+            hint="`penstock store migrate` makes a backup and brings it up to date",
         )
 
 

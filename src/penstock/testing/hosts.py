@@ -25,13 +25,13 @@ class FaultyStore(Store):
         self._fails = fails
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Connection]:
+    def _transaction(self, *, writes: bool) -> Iterator[Connection]:
         if self.is_dead:
             raise Tripped("dead")
         fault = self._fails()
         if fault == "busy":
             raise StoreBusyError("the store is held by another process")
-        with super()._transaction(begin) as tx:
+        with super()._transaction(writes=writes) as tx:
             yield tx
             if fault == "full":
                 raise StoreError("the disk is full")

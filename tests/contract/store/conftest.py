@@ -1,11 +1,16 @@
-"""The stores that the suite runs on. PostgreSQL joins by a URL of its own here."""
+"""The stores that the suite runs on: SQLite with both journals, and PostgreSQL where it is here."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlmodel import SQLModel
 
+from penstock.store import tables as _tables  # noqa: F401  imported for SQLModel's list of them
 from penstock.store.connection import Store, open_store
+from tests import postgresql
+from tests.postgresql import Server
 
 
 @pytest.fixture(scope="session")
@@ -16,9 +21,37 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite", "sqlite-wal"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, empty: Path) -> str:
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """Run a PostgreSQL, where there is one."""
+    if postgresql.programs() is None:
+        pytest.skip(postgresql.MISSING)
+    with postgresql.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def whole(server: Server) -> str:
+    """Make a store in it once: to empty one is quicker than to make one."""
+    server.sql("CREATE DATABASE whole")
+    open_store(server.url("whole"), create=True).close()
+    return server.url("whole")
+
+
+@pytest.fixture
+def emptied(whole: str) -> str:
+    with psycopg.connect(whole.replace("+psycopg", ""), autocommit=True) as raw:
+        deletes = "; ".join(f"DELETE FROM {table}" for table in SQLModel.metadata.tables)
+        raw.execute(f"BEGIN; SET LOCAL session_replication_role = replica; {deletes}; COMMIT")
+    return whole
+
+
+@pytest.fixture(params=["sqlite", "sqlite-wal", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("emptied"))
     path = tmp_path / "penstock.db"
+    empty: Path = request.getfixturevalue("empty")
     path.write_bytes(empty.read_bytes())
     url = f"sqlite:///{path}"
     if request.param == "sqlite-wal":

@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -181,6 +183,12 @@ def test_a_later_attempt_takes_over_the_summary(store: Store, array: Array) -> N
     assert rows(store, SUMMARY) == [("loss", 1.0, 0, 1.0, 1.0, 1)]
 
 
+def batched(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    left = iter(values)
+    while some := list(islice(left, size)):
+        yield some
+
+
 @pytest.mark.parametrize("batch", [1, 7, 400, 3000])
 def test_points_told_bit_by_bit_make_few_rows(store: Store, array: Array, batch: int) -> None:
     every = [math.sin(n) for n in range(3000)]
@@ -188,15 +196,14 @@ def test_points_told_bit_by_bit_make_few_rows(store: Store, array: Array, batch:
     take(store, array, data)
     offset = len(data)
     tails = [every[at : at + batch] for at in range(0, len(every), batch)]
-    with store.write() as tx:
-        for number, part in enumerate(tails):
-            data = points("loss", part, first=number * batch)
-            is_done = number == len(tails) - 1
-            tail = Tail(0, 0, offset, data, is_done)
-            ingest.ingest(tx, array.id, [tail], NOW)
-            offset += len(data)
-            if number % 50 == 0:
-                assert tx.one("SELECT count(*) FROM chunk WHERE count < 1000")[0] <= 10  # type: ignore[index]
+    for some in batched(enumerate(tails), 100):
+        with store.write() as tx:
+            for number, part in some:
+                data = points("loss", part, first=number * batch)
+                is_done = number == len(tails) - 1
+                ingest.ingest(tx, array.id, [Tail(0, 0, offset, data, is_done)], NOW)
+                offset += len(data)
+        assert rows(store, "SELECT count(*) FROM chunk WHERE count < 1000")[0][0] <= 10
     assert values(store) == every
     assert rows(store, "SELECT count FROM metric") == [(3000,)]
     assert rows(store, "SELECT count(*) FROM chunk")[0][0] <= 3

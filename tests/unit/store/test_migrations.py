@@ -15,12 +15,13 @@ from penstock.errors import StoreError
 from penstock.store import connection, tables
 from penstock.store.connection import open_store
 from penstock.store.migrations import upgrade
+from penstock.store.sqlite import SQLite
 
 
 @pytest.fixture(scope="module")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("migrated") / "penstock.db"
-    upgrade.make(path)
+    upgrade.make(SQLite(path, busy_s=5))
     return path
 
 
@@ -70,7 +71,7 @@ def test_a_made_store_is_whole_and_nothing_lies_beside_it(migrated: Path) -> Non
 
 def test_making_a_store_again_changes_nothing(migrated: Path) -> None:
     before = migrated.read_bytes()
-    upgrade.make(migrated)
+    upgrade.make(SQLite(migrated, busy_s=5))
     assert migrated.read_bytes() == before
 
 
@@ -82,7 +83,7 @@ def test_a_migration_that_fails_leaves_nothing(
 
     monkeypatch.setattr(command, "upgrade", fail)
     with pytest.raises(StoreError, match="No space left"):
-        upgrade.make(tmp_path / "penstock.db")
+        upgrade.make(SQLite(tmp_path / "penstock.db", busy_s=5))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -120,7 +121,7 @@ from penstock.store import (attempts, detail, directives, evidence, ingest, leas
 from penstock.store.connection import open_store
 with open_store(sys.argv[1]).read() as view:
     search.runs(view, "state = failed", project="demo")
-heavy = {"sqlmodel", "sqlalchemy", "alembic", "pydantic"} & set(sys.modules)
+heavy = {"sqlmodel", "sqlalchemy", "alembic", "pydantic", "psycopg"} & set(sys.modules)
 sys.exit(f"imported: {heavy}" if heavy else 0)
 """
 

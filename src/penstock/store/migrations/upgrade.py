@@ -12,6 +12,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from penstock.errors import StoreError
+from penstock.store.dialect import Dialect
+from penstock.store.migrations import server
+from penstock.store.sqlite import SQLite
 
 
 def config() -> Config:
@@ -26,22 +29,21 @@ def head() -> str:
     return ScriptDirectory.from_config(config()).get_current_head() or ""
 
 
-def make(path: Path) -> None:
+def make(dialect: Dialect) -> None:
     """Make the store where there is none, else bring it up to date. Raises StoreError."""
+    path = dialect.path
     try:
-        if path.exists():
-            _bring_up(path)
+        if path is None or path.exists():
+            _bring_up(dialect)
         else:
             _make_aside(path)
     except OSError as error:
         raise StoreError(
-            f"the store {path} cannot be made: {error.strerror}",
+            f"the store {dialect.name} cannot be made: {error.strerror}",
             hint="its folder must be writable to you, and have space",
         ) from error
     except sqlalchemy.exc.DBAPIError as error:
-        from penstock.store import fault  # noqa: PLC0415
-
-        raise fault.mapped(error.orig, path) from error  # type: ignore[arg-type]
+        raise dialect.mapped(error.orig or error) from error.orig
 
 
 def _make_aside(path: Path) -> None:
@@ -49,7 +51,8 @@ def _make_aside(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        _upgrade(aside)
+        with _connected(SQLite(aside, busy_s=30)) as connection:
+            _upgrade(connection)
         os.link(aside, path)
     except FileExistsError:
         return
@@ -57,35 +60,46 @@ def _make_aside(path: Path) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _bring_up(path: Path) -> None:
-    """Upgrade an older store; leave alone what is newer or no store at all."""
-    with _connected(path) as connection:
-        if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+def _bring_up(dialect: Dialect) -> None:
+    """Upgrade an older store; leave alone what is newer or no store at all.
+
+    A file that has no version is another program's. A schema of a server may be empty, though.
+    """
+    with _connected(dialect) as connection:
+        inspector = sqlalchemy.inspect(connection)
+        if not inspector.has_table("alembic_version"):
+            if dialect.path is None and not inspector.has_table("run"):
+                _upgrade(connection)
             return
         version = MigrationContext.configure(connection).get_current_revision() or ""
-    if version < head():
-        _upgrade(path)
+        if version < head():
+            _upgrade(connection)
 
 
-def _upgrade(path: Path) -> None:
-    with _connected(path) as connection:
-        alembic = config()
-        alembic.attributes["connection"] = connection
-        command.upgrade(alembic, "head")
+def _upgrade(connection: sqlalchemy.Connection) -> None:
+    alembic = config()
+    alembic.attributes["connection"] = connection
+    command.upgrade(alembic, "head")
 
 
 @contextmanager
-def _connected(path: Path) -> Iterator[sqlalchemy.Connection]:
-    """Yield a transaction, which SQLite's driver would not begin by itself before a CREATE."""
-    url = sqlalchemy.URL.create("sqlite", database=str(path))
-    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-    sqlalchemy.event.listen(engine, "connect", _leave_transactions_to_us)
-    sqlalchemy.event.listen(engine, "begin", _begin)
+def _connected(dialect: Dialect) -> Iterator[sqlalchemy.Connection]:
+    """Yield a transaction in which nobody else writes."""
+    engine = _file(dialect.path) if dialect.path is not None else server.engine(dialect)
     try:
         with engine.begin() as connection:
             yield connection
     finally:
         engine.dispose()
+
+
+def _file(path: Path) -> sqlalchemy.Engine:
+    """Return the engine of a file. SQLite's driver would not begin by itself before a CREATE."""
+    url = sqlalchemy.URL.create("sqlite", database=str(path))
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    sqlalchemy.event.listen(engine, "connect", _leave_transactions_to_us)
+    sqlalchemy.event.listen(engine, "begin", _begin)
+    return engine
 
 
 def _leave_transactions_to_us(raw: object, _: object) -> None:

@@ -1,0 +1,89 @@
+"""The seam to a database: what SQLite and PostgreSQL say differently, and nothing else.
+
+Statements are the same for both: ``?`` for parameters, no function that only one of them knows.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from penstock.errors import StoreError
+
+
+class Cursor(Protocol):
+    """What a statement came to."""
+
+    @property
+    def rowcount(self) -> int: ...  # noqa: D102
+    def fetchone(self) -> Any: ...  # noqa: D102
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Raw(Protocol):
+    """A connection: sqlite3's own, or one that looks like it."""
+
+    @property
+    def in_transaction(self) -> bool: ...  # noqa: D102
+    def execute(self, sql: str, params: Sequence[Any] = (), /) -> Cursor: ...  # noqa: D102
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> Cursor: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Dialect(Protocol):
+    """One store in one kind of database."""
+
+    name: str  # of the store, for people: it has no password
+    path: Path | None  # of a store that is a file
+    now: str  # asks for the time by the store's clock: seconds since the epoch
+    error: type[Exception]  # what the driver raises
+
+    def identity(self) -> tuple[int, ...]:
+        """Return what the store is now: another value is another one. Raises StoreError: none."""
+        ...
+
+    def connect(self) -> Raw:
+        """Return a connection outside of a transaction."""
+        ...
+
+    def is_lost(self, raw: Raw) -> bool:
+        """Return whether a connection is of no use any more."""
+        ...
+
+    def begin(self, raw: Raw, *, writes: bool) -> None:
+        """Begin a transaction: the only one that writes, or one that sees one state."""
+        ...
+
+    def commit(self, raw: Raw) -> None:
+        """Make a transaction count."""
+        ...
+
+    def stream(self, raw: Raw, sql: str, params: Sequence[Any]) -> Iterator[Any]:
+        """Yield rows of which there may be too many for memory."""
+        ...
+
+    def version(self, raw: Raw) -> str | None:
+        """Return the version of the tables; None: this is no store."""
+        ...
+
+    def pages(self, raw: Raw, most: int) -> Iterator[str]:
+        """Read all; yield what the database itself finds damaged. Raises StoreError, too."""
+        ...
+
+    def references(self, raw: Raw) -> Iterator[str]:
+        """Yield what points to nothing."""
+        ...
+
+    def mapped(self, error: Exception) -> StoreError:
+        """Return an error of the driver as one of ours."""
+        ...
+
+
+def dialect_of(url: str, busy_s: float) -> Dialect:
+    """Return the dialect of a URL. Raises StoreError for another database."""
+    if url.startswith(("postgresql:", "postgresql+psycopg:")):
+        from penstock.store.postgresql import PostgreSQL  # noqa: PLC0415  an extra, and slow
+
+        return PostgreSQL(url, busy_s)
+    from penstock.store.sqlite import SQLite, sqlite_path  # noqa: PLC0415
+
+    return SQLite(sqlite_path(url), busy_s)

@@ -1,0 +1,59 @@
+"""Migrations on PostgreSQL: the lock, and columns that take what SQLite's take.
+
+Whole numbers have 64 bits. Texts are compared byte by byte, so that lists have one order, and a
+search by how a name begins finds its index, whatever language the database was made for.
+"""
+
+from typing import TYPE_CHECKING, Any, cast
+
+import sqlalchemy
+from sqlalchemy.ext.compiler import compiles
+
+from penstock.errors import StoreError
+from penstock.store.dialect import Dialect
+
+if TYPE_CHECKING:
+    from penstock.store.postgresql import PostgreSQL
+
+
+@compiles(sqlalchemy.Integer, "postgresql")
+def _integer(*_: Any, **__: Any) -> str:
+    return "BIGINT"
+
+
+@compiles(sqlalchemy.String, "postgresql")
+@compiles(sqlalchemy.Text, "postgresql")
+def _text(*_: Any, **__: Any) -> str:
+    return 'TEXT COLLATE "C"'
+
+
+@compiles(sqlalchemy.schema.CreateColumn, "postgresql")
+def _column(element: Any, compiler: Any, **given: Any) -> str:
+    return str(compiler.visit_create_column(element, **given)).replace(" SERIAL ", " BIGSERIAL ")
+
+
+def engine(dialect: Dialect) -> sqlalchemy.Engine:
+    """Return an engine whose transactions are those that write: one at a time."""
+    store = cast("PostgreSQL", dialect)
+    made = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=store.raw, poolclass=sqlalchemy.NullPool
+    )
+    sqlalchemy.event.listen(made, "connect", _leave_transactions_to_sqlalchemy)
+    sqlalchemy.event.listen(made, "begin", _locked)
+    return made
+
+
+def _leave_transactions_to_sqlalchemy(raw: Any, _: object) -> None:
+    raw.autocommit = False
+
+
+def _locked(connection: sqlalchemy.Connection) -> None:
+    from penstock.store.postgresql import LOCK  # noqa: PLC0415  an extra
+
+    connection.exec_driver_sql(LOCK)
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+    if encoding != "UTF8":
+        raise StoreError(
+            f"the database has the encoding {encoding}, which cannot hold all that runs may tell",
+            hint="make one with createdb --template=template0 --encoding=UTF8",
+        )
