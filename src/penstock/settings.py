@@ -6,59 +6,64 @@ penstock.toml                   the project's, found here or in a folder above
 /etc/penstock/site.toml         the site's; PENSTOCK_SITE names another file
 """
 
-import json
-import math
 import os
 import stat
 import tomllib
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from penstock.errors import SettingsError
 
 PROJECT_FILE = "penstock.toml"
 SITE_FILE = "/etc/penstock/site.toml"
-PREFIX = "PENSTOCK_"  # of environment variables
-_TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
-def _at_least(least: float, default: float) -> Any:
-    return field(default=default, metadata={"least": least})
-
-
-# A plain class, and not pydantic-settings, which takes 0.1 s to load: a third of a whole `submit`.
-@dataclass(frozen=True)
-class Settings:
+class Settings(BaseSettings):
     """All that can be set. ``root`` is the project's folder, and relative paths start there."""
 
-    root: Path  # where penstock.toml is
-    project: str = ""  # the project's name; else its folder's
-    home: Path = Path(".penstock")  # where Penstock keeps its files
-    results: Path = Path("runs")  # where the outputs of runs are put
-    store: str = ""  # URL of the store; else sqlite in the home folder
-    scheduler: Literal["auto", "slurm", "local"] = "auto"  # auto: slurm where sbatch is on PATH
-    scratch: str = ""  # scratch folder of compute nodes; may name $VARIABLES
-    python: str = "python3"  # Python 3.6 or later, on compute nodes
-    templates: tuple[Path, ...] = ()  # folders whose *.sh.j2 go before Penstock's own
-    local_cpus: int = _at_least(0, 0)  # cpu slots of the local scheduler; 0: all
-    journal: Literal["delete", "wal"] = "delete"  # SQLite's; wal only where one host uses the store
-    poll_s: float = _at_least(1, 10)  # the shortest time between two looks at the queue
-    poll_max_s: float = _at_least(1, 120)  # the longest
-    beat_s: float = _at_least(1, 30)  # how often a run says that it lives
-    # How long nobody may have heard of a run before it is called lost.
-    lost_after_s: float = _at_least(0, 3600)
-    # How late Slurm's accounting may hear of a job (slurmdbd when busy).
-    accounting_lag_s: int = _at_least(0, 60)
-    # How long a record may come later than the scheduler's word (NFS).
-    record_grace_s: float = _at_least(0, 60)
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="forbid")
+
+    root: Path = Field(description="the project's folder: where penstock.toml is")
+    project: str = Field("", description="the project's name; else its folder's")
+    home: Path = Field(Path(".penstock"), description="where Penstock keeps its files")
+    results: Path = Field(Path("runs"), description="where the outputs of runs are put")
+    store: str = Field("", description="URL of the store; else sqlite in the home folder")
+    scheduler: Literal["auto", "slurm", "local"] = Field(
+        "auto", description="auto: slurm where sbatch is on PATH, else local"
+    )
+    scratch: str = Field("", description="scratch folder of compute nodes; may name $VARIABLES")
+    python: str = Field("python3", description="Python 3.6 or later, on compute nodes")
+    templates: list[Path] = Field([], description="folders whose *.sh.j2 go before Penstock's own")
+    local_cpus: int = Field(0, ge=0, description="cpu slots of the local scheduler; 0: all")
+    journal: Literal["delete", "wal"] = Field(
+        "delete", description="SQLite's journal; wal only where one host uses the store"
+    )
+    poll_s: float = Field(10, ge=1, description="the shortest time between two looks at the queue")
+    poll_max_s: float = Field(120, ge=1, description="the longest")
+    beat_s: float = Field(30, ge=1, description="how often a run says that it lives")
+    lost_after_s: float = Field(
+        3600, ge=0, description="how long nobody may have heard of a run before it is called lost"
+    )
+    accounting_lag_s: int = Field(
+        60, ge=0, description="how late Slurm's accounting may hear of a job (slurmdbd when busy)"
+    )
+    record_grace_s: float = Field(
+        60, ge=0, description="how long a record may come later than the scheduler's word (NFS)"
+    )
     debug: bool = False
 
-    def __post_init__(self) -> None:
-        """Let relative folders start at the root."""
-        for name in ("home", "results"):
-            path = (self.root / getattr(self, name).expanduser()).resolve()
-            object.__setattr__(self, name, path)  # frozen from here on
+    @field_validator("home", "results")
+    @classmethod
+    def _below_root(cls, path: Path, info: Any) -> Path:
+        root = info.data.get("root")
+        return (root / path.expanduser()).resolve() if root else path
 
     @property
     def store_url(self) -> str:
@@ -69,6 +74,22 @@ class Settings:
     def project_name(self) -> str:
         """Return the name of the project."""
         return self.project or self.root.name
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  pydantic passes all of them by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put files below the environment; PENSTOCK_ROOT only starts the search for the root."""
+
+        def environment() -> dict[str, Any]:
+            return {key: value for key, value in env_settings().items() if key != "root"}
+
+        return (environment, init_settings)  # type: ignore[return-value]  # a callable is enough
 
 
 def project_root(start: Path) -> Path:
@@ -98,69 +119,30 @@ def load(start: Path | None = None) -> Settings:
     """Return the settings of the project around ``start`` (else $PENSTOCK_ROOT, else here)."""
     named = os.environ.get("PENSTOCK_ROOT")
     root = project_root((start or Path(named or ".")).resolve())
+    values: dict[str, Any] = {"root": root}
     config = Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser()
     site = Path(os.environ.get("PENSTOCK_SITE", SITE_FILE))
-    given: dict[str, Any] = {}
     for file in (site, config / "penstock" / "settings.toml", root / PROJECT_FILE):
-        given |= {key: _checked(key, value, str(file)) for key, value in _read(file).items()}
-    for key, one in _SETTINGS.items():
-        name = PREFIX + key.upper()
-        if name in os.environ:
-            given[key] = _checked(key, _from_text(one.type, os.environ[name]), f"${name}")
-    return Settings(root=root, **given)
-
-
-_SETTINGS = {one.name: one for one in fields(Settings) if one.name != "root"}
-
-
-def _checked(key: str, value: object, where: str) -> object:
-    """Return a value as the setting has it. Raises SettingsError, which names the place."""
-    if key not in _SETTINGS:
-        from difflib import get_close_matches  # noqa: PLC0415  only for an error
-
-        near = get_close_matches(key, _SETTINGS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(_SETTINGS)}"
-        raise SettingsError(f"{where}: there is no setting {key}", hint=hint)
-    one = _SETTINGS[key]
+        values |= _read(file)
     try:
-        return _as(one.type, value, one.metadata.get("least"))
-    except ValueError as error:
-        what = f"{where}: {key}: {value!r} is not what is asked for"
-        raise SettingsError(what, hint=f"it takes {error}") from None
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"setting {key}: {_what_is_wrong(first['type'], key) or first['msg']}",
+            hint=f"it is set in {root / PROJECT_FILE}, your own or the site's file, "
+            f"or as PENSTOCK_{key.upper()}",
+        ) from error
 
 
-def _as(kind: Any, value: object, least: float | None) -> object:
-    """Return a value as a kind of settings has it. Raises ValueError: what the kind takes."""
-    if kind in (str, Path):
-        is_right, takes = isinstance(value, str), "a text"
-    elif kind is bool:
-        is_right, takes = isinstance(value, bool), "true or false"
-    elif kind in (int, float):
-        is_right = isinstance(value, int | kind) and not isinstance(value, bool)
-        is_right = is_right and least <= value < math.inf  # type: ignore[operator]  # no NaN either
-        takes = f"a {'whole ' if kind is int else ''}number, {least} at least"
-    elif kind == tuple[Path, ...]:
-        is_right = isinstance(value, list) and all(isinstance(path, str) for path in value)
-        takes = 'a list of texts: ["/site/templates"]'
-    else:
-        is_right, takes = value in get_args(kind), f"one of {', '.join(get_args(kind))}"
-    if not is_right:
-        raise ValueError(takes)
-    if kind is Path:
-        return Path(value)  # type: ignore[arg-type]
-    return tuple(map(Path, value)) if isinstance(value, list) else value
+def _what_is_wrong(kind: str, key: str) -> str:
+    if kind != "extra_forbidden":
+        return ""
+    from difflib import get_close_matches  # noqa: PLC0415  only for an error
 
-
-def _from_text(kind: Any, text: str) -> object:
-    """Return what a variable says, as TOML would have it; a text where it says no such thing."""
-    if kind is bool:
-        return _TRUTH.get(text.lower(), text)
-    if kind not in (int, float, tuple[Path, ...]):
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    near = get_close_matches(key, Settings.model_fields, 1)
+    return "there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _read(file: Path) -> dict[str, Any]:
