@@ -9,10 +9,12 @@ penstock.toml                   the project's, found here or in a folder above
 import os
 import stat
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
+
 # Chosen for the project: its import costs 0.1 s, and is not to be replaced by code of our own.
 from pydantic_settings import (
     BaseSettings,
@@ -126,7 +128,7 @@ def load(start: Path | None = None) -> Settings:
     for file in (site, config / "penstock" / "settings.toml", root / PROJECT_FILE):
         values |= _read(file)
     try:
-        return Settings(**values)
+        settings = Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -135,6 +137,14 @@ def load(start: Path | None = None) -> Settings:
             hint=f"it is set in {root / PROJECT_FILE}, your own or the site's file, "
             f"or as PENSTOCK_{key.upper()}",
         ) from error
+    floor_s = _floor_s({site, Path(SITE_FILE)})
+    return settings.model_copy(update={"poll_s": max(settings.poll_s, floor_s)})
+
+
+def _floor_s(sites: Iterable[Path]) -> float:
+    """Return how often a site lets its queue be looked at; nobody else's setting undercuts it."""
+    given = [_read(site).get("poll_s") for site in sites]
+    return max((float(value) for value in given if isinstance(value, int | float)), default=0)
 
 
 def _what_is_wrong(kind: str, key: str) -> str:

@@ -103,3 +103,18 @@ def test_unknown_setting_names_the_nearest(project: Path) -> None:
 def test_every_setting_is_documented() -> None:
     named = {line.split("`")[1] for line in DOCS.read_text().splitlines() if line.startswith("| `")}
     assert named == set(Settings.model_fields) - {"root"}
+
+
+def test_nobody_looks_at_the_queue_more_often_than_the_site_allows(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site.toml").write_text("poll_s = 30")
+    (project / "penstock.toml").write_text("poll_s = 5")
+    assert settings.load(project).poll_s == 30
+    monkeypatch.setenv("PENSTOCK_POLL_S", "1")
+    assert settings.load(project).poll_s == 30
+    monkeypatch.setattr(settings, "SITE_FILE", str(tmp_path / "site.toml"))
+    monkeypatch.setenv("PENSTOCK_SITE", str(tmp_path / "mine.toml"))
+    assert settings.load(project).poll_s == 30, "another site file is no way around it"
+    monkeypatch.setenv("PENSTOCK_POLL_S", "60")
+    assert settings.load(project).poll_s == 60
