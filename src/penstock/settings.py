@@ -7,13 +7,14 @@ penstock.toml                   the project's, found here or in a folder above
 """
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 # Chosen for the project: its import costs 0.1 s, and is not to be replaced by code of our own.
 from pydantic_settings import (
@@ -26,6 +27,28 @@ from penstock.errors import SettingsError
 
 PROJECT_FILE = "penstock.toml"
 SITE_FILE = "/etc/penstock/site.toml"
+
+
+class Cluster(BaseModel):
+    """A cluster that is reached by SSH; what is not here ~/.ssh/config says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field(min_length=1, description="a login node, or an alias of ~/.ssh/config")
+    user: str = Field("", description="your login there")
+    port: int = Field(0, ge=0, le=65535, description="else 22")
+    key: str = Field("", description="path of a private key; then only this one is offered")
+    agent: bool = Field(True, description="offer the keys of an SSH agent")
+    proxy_jump: str = Field("", description="[user@]host[:port]; several with commas")
+    known_hosts: list[Path] = Field([], description="else ~/.ssh/known_hosts and the system's")
+    home: str = Field("~/penstock", description="a folder there that compute nodes see")
+    results: str = Field("", description="a folder there; else `runs` in its home")
+    scratch: str = Field("", description="scratch folder of its compute nodes")
+    python: str = Field("python3", description="Python 3.6 or later there, on all nodes")
+    path: list[str] = Field([], description="folders there, where sbatch and the like are")
+    login_shell: bool = Field(False, description="take what a login shell there sets, always")
+    connect_s: float = Field(20, ge=1, description="how long a step of connecting may take")
+    keep_s: float = Field(3600, ge=0, description="how long an unused connection is kept")
 
 
 class Settings(BaseSettings):
@@ -60,7 +83,24 @@ class Settings(BaseSettings):
     record_grace_s: float = Field(
         60, ge=0, description="how long a record may come later than the scheduler's word (NFS)"
     )
+    clusters: dict[str, Cluster] = Field({}, description="clusters reached by SSH, by name")
     debug: bool = False
+
+    @field_validator("clusters")
+    @classmethod
+    def _named(cls, clusters: dict[str, Cluster]) -> dict[str, Cluster]:
+        for name in clusters:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}", name):
+                raise ValueError(f"a cluster's name is letters, digits, - and _, not {name!r}")
+        return clusters
+
+    def on(self, cluster: str, *, home: str, results: str) -> "Settings":
+        """Return what holds on a cluster, whose folders nothing here resolves."""
+        there = self.clusters[cluster]
+        changed = {"home": Path(home), "results": Path(results), "scheduler": "slurm"}
+        return self.model_copy(
+            update={**changed, "scratch": there.scratch, "python": there.python, "clusters": {}}
+        )
 
     @field_validator("home", "results")
     @classmethod
@@ -126,7 +166,10 @@ def load(start: Path | None = None) -> Settings:
     config = Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser()
     site = Path(os.environ.get("PENSTOCK_SITE", SITE_FILE))
     for file in (site, config / "penstock" / "settings.toml", root / PROJECT_FILE):
-        values |= _read(file)
+        found = _read(file)
+        if isinstance(found.get("clusters"), dict):  # a site's and one's own stand beside another
+            found["clusters"] = values.get("clusters", {}) | found["clusters"]
+        values |= found
     try:
         settings = Settings(**values)
     except ValidationError as error:
@@ -152,7 +195,8 @@ def _what_is_wrong(kind: str, key: str) -> str:
         return ""
     from difflib import get_close_matches  # noqa: PLC0415  only for an error
 
-    near = get_close_matches(key, Settings.model_fields, 1)
+    known = Cluster.model_fields if key.startswith("clusters.") else Settings.model_fields
+    near = get_close_matches(key.rpartition(".")[2], known, 1)
     return "there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from penstock import settings
 from penstock.errors import SettingsError
-from penstock.settings import Settings
+from penstock.settings import Cluster, Settings
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 
@@ -118,3 +118,47 @@ def test_nobody_looks_at_the_queue_more_often_than_the_site_allows(
     assert settings.load(project).poll_s == 30, "another site file is no way around it"
     monkeypatch.setenv("PENSTOCK_POLL_S", "60")
     assert settings.load(project).poll_s == 60
+
+
+CLUSTER = "[clusters.big]\nhost = 'login.big.example'\n"
+
+
+def test_clusters_of_all_files_stand_side_by_side(project: Path) -> None:
+    (project.parent / "site.toml").write_text(CLUSTER + "[clusters.small]\nhost = 'small'\n")
+    (project / "penstock.toml").write_text(CLUSTER.replace("login", "login2") + "user = 'me'\n")
+    found = settings.load(project).clusters
+    assert {name: one.host for name, one in found.items()} == {
+        "big": "login2.big.example",
+        "small": "small",
+    }
+    assert found["big"].user == "me"
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("[clusters.big]", "clusters.big.host"),
+        (CLUSTER + "usr = 'me'", "did you mean user"),
+        ("[clusters.'a b']\nhost = 'x'", "letters, digits"),
+        (CLUSTER + "port = 70000", "clusters.big.port"),
+        ("clusters = 3", "clusters"),
+    ],
+)
+def test_cluster_that_is_wrong_is_refused(project: Path, text: str, words: str) -> None:
+    (project / "penstock.toml").write_text(text)
+    with pytest.raises(SettingsError, match=words):
+        settings.load(project)
+
+
+def test_folders_of_a_cluster_are_not_resolved_here(project: Path) -> None:
+    (project / "link").symlink_to(project)
+    (project / "penstock.toml").write_text(CLUSTER + "python = '/opt/python'\n")
+    there = settings.load(project).on("big", home=f"{project}/link/home", results="/r")
+    assert str(there.home) == f"{project}/link/home"
+    assert (str(there.results), there.python, there.scheduler) == ("/r", "/opt/python", "slurm")
+
+
+def test_every_setting_of_a_cluster_is_in_the_guide() -> None:
+    guide = DOCS.parents[1] / "guides" / "ssh.md"
+    rows = {line.split("`")[1] for line in guide.read_text().splitlines() if line.startswith("| `")}
+    assert set(Cluster.model_fields) <= rows

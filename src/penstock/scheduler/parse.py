@@ -7,13 +7,13 @@ begins.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from penstock.errors import SchedulerError
 from penstock.model.evidence import Poll, Task
-from penstock.model.state import Kind, word
+from penstock.model.state import Kind, State, word
 from penstock.scheduler import expression
 
 # id, array's id, own id, state, reason, partition, submit, start, end, nodes, user, name
@@ -32,6 +32,7 @@ NO_NODE = frozenset({"", "None assigned", "(null)"})
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 MEMORY = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)[nc]?")
 DURATION = re.compile(r"(?:(\d+)-)?(\d+(?::\d+){0,2})(?:\.\d+)?")
+Part = tuple[Task, bool]  # is it a component of a heterogeneous job?
 HISTORY_ROW = re.compile(r"\d+(?:[_+.]|\|)")
 
 
@@ -78,11 +79,11 @@ def queue(out: str, at: datetime) -> Poll:
     rows = body.split(QUEUE_END)
     if not header or len(rows) < 2 or rows[-1] != "":
         raise _garbled("squeue", out, "no header or no end")
-    tasks = [_queued(row) for row in rows[1:-1]]
+    tasks = _whole([_queued(row) for row in rows[1:-1]])
     return Poll(at, tuple(tasks), "squeue", _odd(tasks))
 
 
-def _queued(row: str) -> Task:
+def _queued(row: str) -> Part:
     fields = row.split("|", QUEUE_FIELDS - 1)
     if len(fields) != QUEUE_FIELDS:
         raise _garbled("squeue", row, f"not {QUEUE_FIELDS} fields")
@@ -90,9 +91,10 @@ def _queued(row: str) -> Task:
     kind = word(state).kind
     is_waiting = kind in (Kind.WAITING, Kind.HELD)  # its times are guesses then
     try:
-        return Task(
-            job=int(array),
-            tasks=_tasks(said),
+        tasks, leader = _tasks(said)
+        task = Task(
+            job=int(array) if leader is None else leader,
+            tasks=tasks,
             word=state,
             name=name,
             reason="" if reason == "None" else reason,
@@ -106,14 +108,38 @@ def _queued(row: str) -> Task:
         )
     except ValueError as error:
         raise _garbled("squeue", row, str(error)) from error
+    return task, leader is not None
 
 
-def _tasks(said: str) -> expression.Tasks:
-    """Return the indices; an id of a form that is not known here says nothing of any of them."""
+def _tasks(said: str) -> tuple[expression.Tasks, int | None]:
+    """Return the indices, and the leader's id for a component of a heterogeneous job.
+
+    An id of a form that is not known here says nothing of any index.
+    """
     try:
-        return expression.parse(said).tasks
+        told = expression.parse(said)
     except ValueError:
-        return None
+        return None, None
+    return told.tasks, None if told.component is None else told.job
+
+
+def _whole(parts: Iterable[Part]) -> list[Task]:
+    """Return the tasks; of a heterogeneous job's components the worst, while they last one alive.
+
+    Its leader may have succeeded where another failed: the id that was submitted stands for all.
+    """
+    found: dict[object, Task] = {}
+    for number, (task, is_component) in enumerate(parts):
+        key = (task.job, task.tasks, task.submit_at) if is_component else number
+        found[key] = max(found.get(key, task), task, key=_badness)
+    return list(found.values())
+
+
+def _badness(task: Task) -> int:
+    meaning = word(task.word)
+    if meaning.kind is not Kind.END:
+        return 3
+    return {State.FAILED: 2, State.CANCELLED: 1}.get(meaning.state, 0)
 
 
 def _odd(tasks: Sequence[Task]) -> tuple[str, ...]:
@@ -131,7 +157,7 @@ def history(out: str, at: datetime, fields: Sequence[str]) -> Poll:
     _, header, body = f"\n{out}".partition(f"\n{'|'.join(fields)}\n")
     if not header or not out.endswith("\n"):
         raise _garbled("sacct", out, "no header or no end")
-    tasks: list[Task] = []
+    parts: list[Part] = []
     owners: list[expression.Expression] = []
     for row in _rows(body):
         values = dict(zip(fields, row.split("|", len(fields) - 1), strict=False))
@@ -141,12 +167,13 @@ def history(out: str, at: datetime, fields: Sequence[str]) -> Poll:
             said = expression.parse(values["JobID"])
             if said.step:
                 if owners and owners[-1] == replace(said, step=""):
-                    tasks[-1] = _with_step(tasks[-1], values)
+                    parts[-1] = _with_step(parts[-1][0], values), parts[-1][1]
             else:
-                tasks.append(_recorded(said, values))
+                parts.append((_recorded(said, values), said.component is not None))
                 owners.append(said)
         except ValueError as error:
             raise _garbled("sacct", row, str(error)) from error
+    tasks = _whole(parts)
     return Poll(at, tuple(tasks), "sacct", _odd(tasks))
 
 

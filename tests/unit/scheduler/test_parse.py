@@ -1,4 +1,5 @@
 from dataclasses import replace
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -237,6 +238,28 @@ def test_queue_says_nothing_of_tasks_in_a_list_that_is_cut_off() -> None:
     assert poll.odd == ("12: indices not understood",)
 
 
+@pytest.mark.parametrize(
+    "words, whole",
+    [
+        (("COMPLETED", "FAILED", "COMPLETED"), "FAILED"),
+        (("CANCELLED", "COMPLETED"), "CANCELLED"),
+        (("COMPLETED", "COMPLETED"), "COMPLETED"),
+        (("FAILED", "RUNNING"), "RUNNING"),
+    ],
+)
+def test_heterogeneous_job_is_as_well_as_its_worst_component(
+    words: tuple[str, ...], whole: str
+) -> None:
+    rows = [make_row(f"93+{n}", said, array=str(93 + n)) for n, said in enumerate(words)]
+    other = make_row("7_1", "COMPLETED")
+    assert [(task.job, task.word) for task in queue(*rows, other).tasks] == [
+        (93, whole),
+        (7, "COMPLETED"),
+    ]
+    records = [make_record(f"93+{n}", said) for n, said in enumerate(words)]
+    assert [(task.job, task.word) for task in history(*records).tasks] == [(93, whole)]
+
+
 def test_queue_keeps_unknown_words_and_says_so_once() -> None:
     poll = queue(make_row(state="DREAMING"), make_row("12_8", "DREAMING"), make_row("12_9", "?"))
     assert [task.word for task in poll.tasks] == ["DREAMING", "DREAMING", "?"]
@@ -265,7 +288,8 @@ def read_recorded_queue(name: str) -> Poll:
 @pytest.mark.parametrize("name", recorded_queues())
 def test_queue_reads_what_slurm_printed(name: str) -> None:
     poll = read_recorded_queue(name)
-    assert len(poll.tasks) == len(recorded.out(name).splitlines())
+    lines = recorded.out(name).splitlines()
+    assert len(poll.tasks) == sum(not re.match(r"\d+\+[1-9]", line) for line in lines)
     is_cut = name in ("array-pending.squeue-short", "array-pending.squeue-32")
     assert bool(poll.odd) == is_cut
     assert all(task.submit_at is not None for task in poll.tasks)
