@@ -17,6 +17,7 @@ from typing import Final
 
 from penstock.model.evidence import Evidence, Exit, Known, Task, Transition
 from penstock.model.state import Cause, Kind, State, Word, cancelled_by, is_held, word
+from penstock.wire.claim import UNRECORDED
 
 
 @dataclass(frozen=True)
@@ -304,8 +305,10 @@ def _failure(task: Task, seen: Evidence) -> Cause:
         return Cause.MEMORY
     if signal:
         return Cause.SIGNAL
-    # The runner opens a spool before all else: without one the code is not the command's.
-    return Cause.NO_RECORD if seen.sighting is None else Cause.EXIT
+    # The runner opens a spool before all else: without one the code is not the command's; nor is
+    # its own word that it could not write the record (a full disk).
+    is_runners = last is None and task.exit_code == UNRECORDED
+    return Cause.NO_RECORD if seen.sighting is None or is_runners else Cause.EXIT
 
 
 def _is_over_memory(task: Task, last: Exit | None, limit_bytes: int | None) -> bool:

@@ -1,9 +1,11 @@
 """Choose the scheduler."""
 
 from penstock.errors import TransportError
+from penstock.scheduler import config
 from penstock.scheduler.protocol import Scheduler
 from penstock.scheduler.slurm import SlurmScheduler
 from penstock.settings import Settings
+from penstock.transport.local import LocalTransport
 from penstock.transport.protocol import Transport
 
 
@@ -12,7 +14,10 @@ def choose(settings: Settings, transport: Transport) -> Scheduler:
     name, _ = why(settings, transport)
     if name == "slurm":
         return SlurmScheduler(
-            transport, memory=settings.home, accounting_lag_s=settings.accounting_lag_s
+            transport,
+            memory=settings.home,
+            way=config.way() if isinstance(transport, LocalTransport) else "",
+            accounting_lag_s=settings.accounting_lag_s,
         )
     from penstock.scheduler.local import LocalScheduler  # noqa: PLC0415  what Slurm can do without
 

@@ -1,15 +1,17 @@
 """The configuration of Slurm: as its controller tells it, or as it last did where it is away."""
 
-import math
 import os
 import shutil
-import time
-from pathlib import Path
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
-from penstock.errors import SchedulerError
+from penstock.errors import SchedulerError, SchedulerMissing
 from penstock.scheduler.memory import Memory
 
 NEEDED = frozenset({"ClusterName", "MaxArraySize", "MinJobAge", "SchedulerParameters"})
+# Each program waits for a controller that is away, some twice, for 9 s and more: so that it is away
+# is believed for a moment.
+BELIEVED = timedelta(seconds=10)
 KEPT = NEEDED | {"AccountingStorageType", "AccountingStorageEnforce"}
 
 
@@ -24,31 +26,77 @@ def read(out: str) -> dict[str, str]:
     return {key: found[key] for key in KEPT & found.keys()}
 
 
+def way() -> str:
+    """Return by which way this machine reaches its Slurm: host, configuration, programs."""
+    words = os.uname().nodename, os.environ.get("SLURM_CONF", ""), shutil.which("sbatch") or ""
+    return "|".join(words)
+
+
 class Last:
     """The last answer, in a file of the user's own.
 
-    It holds for one way to Slurm only, so that nobody's cluster is taken for another: host,
-    configuration file, programs.
+    It holds for one way to Slurm only, so that no cluster is taken for another.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self._memory: Memory | None = None
-        if folder is not None:
-            path = folder / f"slurm.config.{os.getuid()}"
-            self._memory = Memory(path, for_s=math.inf, now=time.time)
-        way = os.uname().nodename, os.environ.get("SLURM_CONF", ""), shutil.which("sbatch") or ""
-        self._way = "|".join(way)
+    def __init__(self, memory: Memory, way: str) -> None:
+        self._memory, self._way = memory, way
 
     def recall(self) -> dict[str, str] | None:
         """Return it; None: there is none."""
-        if self._memory is None or not self._memory.has(self._way):
+        if not self._memory.has(self._way):
             return None
-        text = self._memory.recall(self._way, lambda: "")
-        pairs = [line.partition("=") for line in text.splitlines()]
+        pairs = [line.partition("=") for line in self._memory.recall(self._way, str).splitlines()]
         return {key: value for key, _, value in pairs}
 
     def keep(self, answer: dict[str, str]) -> None:
         """Keep it, if it is new."""
-        if self._memory is not None and self.recall() != answer:
+        if self.recall() != answer:
             text = "".join(f"{key}={value}\n" for key, value in sorted(answer.items()))
             self._memory.keep(self._way, text)
+
+
+class Config:
+    """What is known of the configuration, and whether the controller itself said so."""
+
+    def __init__(
+        self, ask: Callable[[], str], last: Last | None, now: Callable[[], datetime]
+    ) -> None:
+        self._ask, self._last, self._now = ask, last, now
+        self._known: dict[str, str] | None = None
+        self._error: SchedulerError | None = None  # why it is of the last time
+        self._failed_at: datetime | None = None
+
+    def known(self) -> dict[str, str]:
+        """Return it; where the controller does not answer, as it was last.
+
+        Raises SchedulerError where it was never known.
+        """
+        if self._known is None:
+            try:
+                self._renew()
+            except SchedulerMissing:
+                raise
+            except SchedulerError:
+                self._known = self._last.recall() if self._last else None
+                if self._known is None:
+                    raise
+        assert self._known is not None
+        return self._known
+
+    def confirm(self) -> None:
+        """Raise SchedulerError where the controller was away when last asked, and is not back."""
+        if self._error is None:
+            return
+        if self._failed_at is not None and self._now() < self._failed_at + BELIEVED:
+            raise SchedulerError(self._error.what, hint=self._error.hint) from self._error
+        self._renew()
+
+    def _renew(self) -> None:
+        try:
+            self._known = read(self._ask())
+        except SchedulerError as error:
+            self._error, self._failed_at = error, self._now()
+            raise
+        self._error = None
+        if self._last is not None:
+            self._last.keep(self._known)

@@ -89,9 +89,7 @@ def refusal(answer: Finished) -> SchedulerError:
     if answer.code < 0 or 128 < answer.code < 255:
         return unsure(f"sbatch was killed: {said}")
     if NOT_SENT.search(said):
-        return LimitReached(
-            f"Slurm's controller cannot be reached: {said}", hint="it is tried again"
-        )
+        return away(said)
     if answer.code == 127:
         return SchedulerMissing(f"sbatch cannot be run: {said}", hint="is Slurm's folder on PATH?")
     whys = [match[1] for line in lines if (match := FAILED.search(line))]
@@ -121,6 +119,11 @@ def _by_controller(why: str, said: str, lines: list[str]) -> SchedulerError:
     if POLICY in why or NEVER.search(why) or is_site_rule:
         return Refused(f"Slurm refused: {said}", hint=_hint(said))
     return unsure(f"sbatch failed: {said}")
+
+
+def away(said: str) -> LimitReached:
+    """Return the error of a controller that was surely not reached."""
+    return LimitReached(f"Slurm's controller cannot be reached: {said}", hint="it is tried again")
 
 
 def unsure(what: str) -> Unsure:

@@ -1,6 +1,7 @@
 """Slurm by its commands. Each verb says what it costs the controller, in RPCs (``sdiag``)."""
 
 import math
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -46,9 +47,14 @@ class SlurmScheduler:
         *,
         clock: Clock | None = None,
         memory: Path | None = None,
+        way: str = "",
         accounting_lag_s: int = 60,
     ) -> None:
-        """``memory`` is a folder for what is slow to ask and seldom changes."""
+        """``memory`` is a folder for what is slow to ask and seldom changes.
+
+        ``way`` names how the transport reaches Slurm; with it the configuration is remembered too.
+        """
+        self._way = way
         self._lag_s = accounting_lag_s
         self._transport = transport
         self._clock = clock or SystemClock()
@@ -56,8 +62,6 @@ class SlurmScheduler:
         self._met_limit = False
         self._fields: frozenset[str] | None = None  # of sacct; None: it has not answered yet
         self._is_first = True
-        self._configured: dict[str, str] | None = None
-        self._is_config_old = False
 
     def capabilities(self) -> Capabilities:
         """Cost: 2 RPCs, once: the configuration, and a ping that scontrol adds.
@@ -109,35 +113,23 @@ class SlurmScheduler:
             )
         return fields
 
+    @cached_property
+    def _configuration(self) -> config.Config:
+        last = None
+        if self._folder is not None and self._way:
+            path = self._folder / f"slurm.config.{os.getuid()}"
+            memory = Memory(path, for_s=math.inf, now=lambda: stamp(self._clock.now()))
+            last = config.Last(memory, self._way)
+        ask = lambda: self._ask("scontrol", "show", "config").out  # noqa: E731
+        return config.Config(ask, last, self._clock.now)
+
     @property
     def _config(self) -> dict[str, str]:
-        """Return the configuration; where the controller does not answer, as it was last."""
-        if self._configured is None:
-            try:
-                self._ask_config()
-            except SchedulerMissing:
-                raise
-            except SchedulerError:
-                self._configured = self._last_config.recall()
-                self._is_config_old = True
-                if self._configured is None:
-                    raise
-        assert self._configured is not None
-        return self._configured
-
-    def _ask_config(self) -> None:
-        self._configured = config.read(self._ask("scontrol", "show", "config").out)
-        self._is_config_old = False
-        self._last_config.keep(self._configured)
-
-    @cached_property
-    def _last_config(self) -> config.Last:
-        return config.Last(self._folder)
+        return self._configuration.known()
 
     def limits(self) -> Limits:
         """Cost: 2 RPCs; at first 2 more; once a limit was met 2 queries of slurmdbd an hour."""
-        if self._is_config_old:
-            self._ask_config()  # what is sent keeps to the limits of today
+        self._configuration.confirm()  # what is sent keeps to the limits of today
         options = self._config.get("SchedulerParameters", "")
         most = re.search(r"\bmax_array_tasks=(\d+)", options)
         shown = self._ask("scontrol", "--oneliner", "show", "partition").out
@@ -209,6 +201,7 @@ class SlurmScheduler:
 
     def check(self, submission: Submission) -> None:
         """Cost: 2 RPCs. Whether the runs would ever start Slurm does not say."""
+        self._assert_reached()
         argv = ["sbatch", "--test-only", *options(submission)]
         answer = self._run(argv, stdin=EMPTY_SCRIPT)
         if answer.code != 0:
@@ -216,6 +209,7 @@ class SlurmScheduler:
 
     def submit(self, submission: Submission) -> int:
         """Cost: 1 RPC, whatever the size of the array."""
+        self._assert_reached()
         try:
             answer = self._run(
                 ["sbatch", "--parsable", f"{submission.folder}/script.sh"],
@@ -233,6 +227,7 @@ class SlurmScheduler:
 
     def observe(self) -> Poll:
         """Cost: 3 RPCs as an ordinary user. Arrays stay in one row until their tasks start."""
+        self._configuration.confirm()
         at = self._clock.now()
         command = ("squeue", "--me", "--all", "--states=all", f"--format={parse.QUEUE_FORMAT}")
         return parse.queue(self._ask(*command).out, at)
@@ -285,6 +280,7 @@ class SlurmScheduler:
 
     def cancel(self, targets: Iterable[tuple[int, int | None]]) -> None:
         """Cost: 1 RPC for each array, whole or in part."""
+        self._configuration.confirm()
         for ids in _chunks(list(_cancelled(targets)), AT_ONCE):
             answer = self._run(["scancel", *ids])
             lines = [line.strip() for line in answer.err.splitlines() if line.strip()]
@@ -294,6 +290,15 @@ class SlurmScheduler:
                     f"scancel failed: {'; '.join(bad) or f'exit code {answer.code}'}",
                     hint="it is tried again",
                 )
+
+    def _assert_reached(self) -> None:
+        """Raise where the controller is away: nothing needs to be sent to know that."""
+        try:
+            self._configuration.confirm()
+        except SchedulerError as error:
+            if reply.NOT_SENT.search(error.what):
+                raise reply.away(error.what) from error
+            raise
 
     def _ask(self, *argv: str, timeout_s: float = 60) -> Finished:
         """Return the answer of a command that succeeded."""

@@ -8,6 +8,7 @@ import pytest
 from penstock.model.evidence import Evidence, Exit, Known, Sighting, Task, Transition
 from penstock.model.state import Cause, State
 from penstock.planning.reconcile import ASK, Ask, Policy, decide
+from penstock.wire.claim import UNRECORDED
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 POLICY = Policy(
@@ -263,6 +264,13 @@ def test_code_of_a_runner_that_never_began_is_not_the_commands() -> None:
     """No python on the node (127), a full disk (120): the script ended, and no spool was opened."""
     history = task("FAILED", end_at=at(20), exit_code=127, exit_signal=0)
     seen = Evidence(queue_at=at(90), history=history, history_at=at(95))
+    waited = known(State.ENDING, unknown_since=at(30))
+    assert outcome(told(waited, seen)) == (State.FAILED, Cause.NO_RECORD)
+
+
+def test_code_of_a_runner_that_could_not_write_the_end_is_not_the_commands() -> None:
+    history = task("FAILED", end_at=at(20), exit_code=UNRECORDED, exit_signal=0)
+    seen = Evidence(queue_at=at(90), history=history, history_at=at(95), sighting=sighting())
     waited = known(State.ENDING, unknown_since=at(30))
     assert outcome(told(waited, seen)) == (State.FAILED, Cause.NO_RECORD)
 

@@ -16,7 +16,7 @@ from penstock.errors import (
     Unsure,
 )
 from penstock.model.spec import Request
-from penstock.scheduler import parse
+from penstock.scheduler import config, parse
 from penstock.scheduler.protocol import Submission
 from penstock.scheduler.slurm import SlurmScheduler, options
 from penstock.transport.local import LocalTransport
@@ -167,35 +167,66 @@ def test_capabilities_without_a_controller_are_no_answer() -> None:
         scheduler.capabilities()
 
 
+AWAY = Finished(
+    1, "", "slurm_load_ctl_conf error: Unable to contact slurm controller (connect failure)"
+)
+
+
+class Moving(Stopped):
+    """A clock that is moved by hand."""
+
+    at = AT
+
+    def now(self) -> datetime:
+        return self.at
+
+
 def test_configuration_of_the_last_time_serves_while_the_controller_is_away(tmp_path: Path) -> None:
-    away = Finished(1, "", "slurm_load_ctl_conf error: Unable to contact slurm controller\n")
+    clock = Moving()
 
     def scheduler(answers: dict[str, Answer]) -> tuple[SlurmScheduler, Scripted]:
         transport = Scripted(answers)
-        return SlurmScheduler(transport, clock=Stopped(), memory=tmp_path), transport
+        return SlurmScheduler(transport, clock=clock, memory=tmp_path, way="here"), transport
 
     with pytest.raises(SchedulerError, match="Unable to contact"):
-        scheduler({"scontrol show config": away})[0].capabilities()
+        scheduler({"scontrol show config": AWAY})[0].capabilities()
     can = scheduler({})[0].capabilities()
-    later, transport = scheduler({"scontrol show config": away})
+    later, transport = scheduler({"scontrol show config": AWAY})
     assert later.capabilities() == can
+    asked = len(transport.calls)
+    for ask in (later.limits, later.observe, lambda: later.cancel([(1, None)])):
+        with pytest.raises(SchedulerError, match="Unable to contact"):
+            ask()
+    for tell in (later.check, later.submit):
+        with pytest.raises(LimitReached, match="Unable to contact"):
+            tell(make_submission())
+    assert len(transport.calls) == asked  # each of Slurm's programs would have waited anew
+    clock.at += timedelta(seconds=11)
     with pytest.raises(SchedulerError, match="Unable to contact"):
-        later.limits()  # what is sent keeps to the limits of today
-    changed = recorded.out("scontrol.config").replace(
-        "MaxArraySize            = 1001", "MaxArraySize = 7"
-    )
+        later.limits()
+    assert len(transport.calls) == asked + 1
+    clock.at += timedelta(seconds=11)
+    changed = recorded.out("scontrol.config").replace("= 1001", "= 7")
     transport.answers["scontrol show config"] = ok(changed)
     assert later.limits().max_array_size == 7
 
 
-def test_configuration_of_another_cluster_is_not_taken_for_this_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    SlurmScheduler(Scripted(), clock=Stopped(), memory=tmp_path).capabilities()
-    monkeypatch.setenv("SLURM_CONF", "/elsewhere/slurm.conf")
+def test_configuration_of_another_cluster_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    SlurmScheduler(Scripted(), clock=Stopped(), memory=tmp_path, way="here").capabilities()
     away: dict[str, Answer] = {"scontrol show config": Finished(1, "", "connect failure\n")}
-    with pytest.raises(SchedulerError, match="connect failure"):
-        SlurmScheduler(Scripted(away), clock=Stopped(), memory=tmp_path).capabilities()
+    for way in ("there", ""):
+        other = SlurmScheduler(Scripted(away), clock=Stopped(), memory=tmp_path, way=way)
+        with pytest.raises(SchedulerError, match="connect failure"):
+            other.capabilities()
+
+
+def test_way_to_slurm_is_another_with_another_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", "/here/slurm.conf")
+    here = config.way()
+    monkeypatch.setenv("SLURM_CONF", "/elsewhere/slurm.conf")
+    assert config.way() != here
 
 
 def test_limits_are_read() -> None:
