@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from penstock import failpoint
-from penstock.errors import SchedulerError
+from penstock.errors import SchedulerError, TransportError
 from penstock.model.evidence import Evidence, Known, Poll, Sighting, Transition
 from penstock.model.run import Array, Intent, Limits
 from penstock.model.state import FINAL
@@ -21,8 +21,19 @@ from penstock.reconciler.collect import collect
 from penstock.reconciler.observe import Heard
 from penstock.reconciler.world import World, is_gone
 from penstock.store import attempts, lease
+from penstock.wire import place
 
 LEASE = timedelta(seconds=120)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was decided of one element, and from what."""
+
+    array: Array
+    index: int
+    seen: Evidence
+    answer: Transition
 
 
 @dataclass
@@ -142,7 +153,7 @@ def _settle(
         with world.store.read() as view:
             known = attempts.known(view, array.id)
             sightings = attempts.sightings(view, array.id)
-        told: list[Transition] = []
+        told: list[Told] = []
         for index, state in known.items():
             if indices is not None and index not in indices:
                 continue
@@ -152,7 +163,7 @@ def _settle(
             if isinstance(answer, Ask):
                 asking.append((array, index, state, sightings.get(index)))
             elif answer is not None:
-                told.append(answer)
+                told.append(Told(array, index, seen, answer))
         _apply(world, fence, told, now, report)
     if asking:
         _settle_by_history(world, fence, asking, queue, report)
@@ -178,25 +189,42 @@ def _settle_by_history(
     history = observe.sort(poll, arrays.values())
     queue = observe.sort(queue.poll, arrays.values(), history.submits())  # renamed, and requeued
     now = world.clock.now()
-    told: list[Transition] = []
+    told: list[Told] = []
     for array, index, state, sighting in asking:
         seen: Evidence = observe.evidence(array, index, queue, history, sighting)
         seen = replace(seen, files_at=report.collected_at)
         answer = decide(state, seen, world.policy, now)
         if isinstance(answer, Transition):
-            told.append(answer)
+            told.append(Told(array, index, seen, answer))
     _apply(world, fence, told, now, report)
 
 
-def _apply(world: World, fence: int, told: list[Transition], now: datetime, report: Report) -> None:
+def _apply(world: World, fence: int, told: list[Told], now: datetime, report: Report) -> None:
     if not told:
         return
     with world.store.write() as tx:
         lease.check_fence(tx, user=world.user, cluster=world.cluster, fence=fence)
-        attempts.apply(tx, told, now)
+        attempts.apply(tx, [one.answer for one in told], now)
         failpoint.hit("reconciler.apply")
     report.changed += len(told)
-    report.ended += sum(one.state in FINAL for one in told)
+    ended = [one for one in told if one.answer.state in FINAL]
+    report.ended += len(ended)
+    _close(world, ended, report)
+
+
+def _close(world: World, ended: list[Told], report: Report) -> None:
+    """Mark runs that began and left no sealed record, so that a requeue runs nothing of them again.
+
+    A sealed record tells that by itself, and one that never began has not run yet.
+    """
+    for one in ended:
+        sighting = one.seen.sighting
+        if sighting is None or (sighting.exit is not None and sighting.exit.is_sealed):
+            continue
+        try:
+            world.transport.put(str(world.folder(one.array.token) / place.ended(one.index)), b"")
+        except TransportError as error:
+            report.odd.append(str(error))
 
 
 def _plan(world: World, fence: int, report: Report) -> None:

@@ -76,7 +76,8 @@ class Runners:
         element = self._elements.setdefault(place_of, Element(process.array))
         is_late = process.restart <= max(element.restarts, default=-1)
         is_taken = element.owner != process.array or is_late
-        if entry is None or (is_taken and CLAIMS):
+        is_over = f"{folder}/{place.ended(index)}" in self.files.files and element.restarts
+        if entry is None or is_over or (is_taken and CLAIMS):
             return NOTHING
         self._take_over(element)
         before = self._sealed(element)

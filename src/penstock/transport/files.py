@@ -224,7 +224,7 @@ def pack(source: str, target: str) -> None:
     with open(aside, "wb") as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(_files(source)):
-                if not path.endswith(".claim"):
+                if not path.endswith((".claim", ".ended")):
                     archive.write(path, os.path.relpath(path, source))
             _keep(archive, target)
         file.flush()

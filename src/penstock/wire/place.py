@@ -18,6 +18,11 @@ def claim(index: int) -> str:
     return "%s/%d/%d.claim" % (SPOOLS, index // SHARD, index)
 
 
+def ended(index: int) -> str:
+    """Return the path of the mark that an element's run is over, though it left no sealed record."""
+    return "%s/%d/%d.ended" % (SPOOLS, index // SHARD, index)
+
+
 def spool(index: int, restart: int, done: bool = False) -> str:
     """Return the path of the spool of one restart."""
     end = "done" if done else "open"
