@@ -19,7 +19,7 @@ def claim(index: int) -> str:
 
 
 def ended(index: int) -> str:
-    """Return the path of the mark that an element's run is over, though it left no sealed record."""
+    """Return the path of the mark that a run is over, though it left no sealed record."""
     return "%s/%d/%d.ended" % (SPOOLS, index // SHARD, index)
 
 
