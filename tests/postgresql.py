@@ -17,7 +17,7 @@ from typing import Any
 
 MISSING = "needs PostgreSQL (Debian: apt-get install postgresql)"
 _PLACES = "/usr/lib/postgresql"  # Debian's: below it a folder for each version
-_UNSAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")  # a machine that crashes
+_UNSAFE = ("fsync=off", "full_page_writes=off")  # only where the machine itself may crash
 
 
 def programs() -> Path | None:

@@ -10,9 +10,10 @@ from penstock.cli import output
 from penstock.cli.text import count, size
 from penstock.errors import EXIT_CODES, StoreError, UsageError
 from penstock.service import backup as service
+from penstock.service import move
 
 app = typer.Typer(
-    help="Check the store, copy it, put a copy back.",
+    help="Check the store, copy it, put a copy back, move it.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -22,7 +23,7 @@ SHOWN = 5
 
 @app.callback()
 def _store() -> None:
-    """Check the store, copy it, put a copy back."""
+    """Check the store, copy it, put a copy back, move it."""
 
 
 @app.command()
@@ -58,9 +59,43 @@ def backup(
     The copy is one state of the store, and whole. Code, logs and results are files beside the
     store: they are not in it.
     """
-    target, many = service.back_up(command.project(ctx), file)
+    target, many, how = service.back_up(command.project(ctx), file)
     output.data(str(target))
-    output.note(f"{size(many)}; `penstock store restore {target}` puts it back")
+    output.note(f"{size(many)}, {how}; `penstock store restore {target}` puts it back")
+
+
+@app.command()
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="A store: its URL, or its file.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="An empty one, or a new file.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Even while a reconciler is at work.")
+    ] = False,
+) -> None:
+    """Copy a store into another database: from SQLite to PostgreSQL, or back.
+
+    All tables, with their ids. It counts only if the copy gives back the same rows. Passwords
+    belong into ~/.pgpass: who lists processes sees what stands here.
+    """
+    done = move.copy(source, target, force=force)
+    for table, rows in done.rows.items():
+        output.data(f"{table:12} {rows}")
+    output.note(
+        f"{done.target} has all that {done.source} has: each table was read back and compared.\n"
+        "Name it as `store` in penstock.toml (or PENSTOCK_STORE), and use the old one no more"
+    )
+
+
+@app.command()
+def migrate(ctx: typer.Context) -> None:
+    """Bring the store of an older Penstock up to date, after a backup."""
+    opened = command.project(ctx)
+    done = move.migrate(opened.settings, opened.clock)
+    if done is None:
+        output.note("the store is of this version: there is nothing to do")
+    else:
+        output.data(str(done.backup))
+        output.note("the store is up to date; as it was before it lies in that file")
 
 
 @app.command()

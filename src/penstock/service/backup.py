@@ -10,11 +10,12 @@ from pathlib import Path
 
 from penstock.clock import moment
 from penstock.errors import NotFoundError, StoreError
+from penstock.service.move import migrate
 from penstock.service.project import Project
 from penstock.store import backup as copies
 from penstock.store import check as checks
 from penstock.store import recovery
-from penstock.store.connection import Store
+from penstock.store.connection import Store, open_store
 from penstock.store.recovery import Found
 from penstock.store.sqlite import sqlite_path
 from penstock.wire import manifest, place
@@ -72,11 +73,31 @@ def _folded_sizes(path: Path) -> dict[tuple[int, int], int]:
     return sizes
 
 
-def back_up(project: Project, target: Path | None = None) -> tuple[Path, int]:
-    """Copy the store while it is used; return where to, and the size. Raises StoreError."""
-    if target is None:
-        target = project.settings.home / "backups" / f"penstock-{_stamp(project)}.db"
-    return target, copies.back_up(project.store, target)
+def back_up(project: Project, target: Path | None = None) -> tuple[Path, int, str]:
+    """Copy the store while it is used; return where to, the size, and how. Raises StoreError.
+
+    One in PostgreSQL by pg_dump, or as a file of SQLite: where its name is one of such a file, and
+    where pg_dump is not to be had. Both can be put back.
+    """
+    store, stem = project.store, f"penstock-{_stamp(project)}"
+    folder = project.settings.home / "backups"
+    if store.dialect.path is not None:
+        target = target or folder / f"{stem}.db"
+        return target, copies.back_up(store, target), "as a file of SQLite"
+    from penstock.store import copy, dump  # noqa: PLC0415  SQLModel is slow
+
+    hindrance = "so is its name" if target and target.suffix != dump.SUFFIX else dump.why_not(store)
+    target = target or folder / f"{stem}{'.db' if hindrance else dump.SUFFIX}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if hindrance:
+            copy.into_file(store, target)
+        else:
+            dump.dump(store, target)
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written: {error.strerror}") from error
+    how = f"as a file of SQLite ({hindrance})" if hindrance else "by pg_dump"
+    return target, target.stat().st_size, how
 
 
 def _stamp(project: Project) -> str:
@@ -93,35 +114,70 @@ def restore(project: Project, source: Path, *, force: bool = False) -> Restored:
         raise NotFoundError(
             f"there is no backup {source}", hint="`penstock store backup` makes one"
         )
-    path = sqlite_path(project.settings.store_url)
-    given = _given(path, force=force)
+    url = project.settings.store_url
+    given = _given(url, force=force)
+    if Store(url).dialect.path is None:
+        return _restore_on_server(project, source, given)
+    path = sqlite_path(url)
     aside = path.with_name(f".{path.name}.{os.getpid()}.new")
     keep = path.with_name(f"{path.name}.before-{_stamp(project)}")
     try:
         copies.prepare(source, aside)
         new = Store(f"sqlite:///{aside}")
-        found = list(_found(project, recovery.settled(new)))
-        unknown = recovery.renew(new, given, found, project.clock.now())
+        taken_up, unknown = _renewed(project, new, given)
         new.close()
         was_there = copies.put(aside, path, keep)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from error
     finally:
-        for end in ("", "-journal", "-wal", "-shm"):
-            aside.with_name(aside.name + end).unlink(missing_ok=True)
-    return Restored(
-        keep if was_there else None,
-        len(found) - len(unknown),
-        tuple(sorted(one.token for one in unknown)),
-    )
+        copies.remove(aside)
+    return Restored(keep if was_there else None, taken_up, unknown)
 
 
-def _given(path: Path, *, force: bool) -> dict[tuple[str, str], int]:
+def _restore_on_server(
+    project: Project, source: Path, given: dict[tuple[str, str], int]
+) -> Restored:
+    """Put a dump, or a file of SQLite, in the place of all that a store in PostgreSQL has."""
+    from penstock.store import copy, dump  # noqa: PLC0415  SQLModel is slow
+
+    migrate(project.settings, project.clock, or_none=True)
+    store = open_store(project.settings.store_url, create=True)
+    before = project.settings.home / "backups" / f"before-restore-{_stamp(project)}.db"
+    before.parent.mkdir(parents=True, exist_ok=True)
+    copy.into_file(store, before)
+    if source.suffix == dump.SUFFIX:
+        dump.restore(store, source)
+        store = open_store(project.settings.store_url, create=True)  # it may be an older one
+        left = _renewed(project, store, given)
+    else:
+        aside = before.with_suffix(".new")
+        try:
+            copies.prepare(source, aside)
+            new = Store(f"sqlite:///{aside}")
+            left = _renewed(project, new, given)
+            copy.copy(new, store, replace=True)
+            new.close()
+        finally:
+            copies.remove(aside)
+    store.close()
+    return Restored(before, left[0], left[1])
+
+
+def _renewed(
+    project: Project, store: Store, given: dict[tuple[str, str], int]
+) -> tuple[int, tuple[str, ...]]:
+    """Bring a store up to what happened since; return how many arrays it took up, and which not."""
+    found = list(_found(project, recovery.settled(store)))
+    unknown = recovery.renew(store, given, found, project.clock.now())
+    return len(found) - len(unknown), tuple(sorted(one.token for one in unknown))
+
+
+def _given(url: str, *, force: bool) -> dict[tuple[str, str], int]:
     """Return the fences of the store in use; none where it can't be read."""
     from penstock.reconciler.world import is_gone  # noqa: PLC0415  queries do without it
 
     try:
-        with contextlib.closing(Store(f"sqlite:///{path}")) as store:
+        with contextlib.closing(Store(url)) as store:
             held = recovery.holders(store, is_gone)
             given = recovery.fences(store)
     except StoreError:

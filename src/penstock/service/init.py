@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock import settings as settings_module
+from penstock.clock import SystemClock
 from penstock.errors import SettingsError
+from penstock.service import move
 from penstock.settings import PROJECT_FILE, Settings
-from penstock.store.connection import open_store
+from penstock.store.connection import Store, open_store
 
 TEMPLATE = """\
 # Penstock's settings for this project. Each line shows what holds without it.
@@ -49,8 +51,20 @@ def init(folder: Path) -> Created:
             f"{error.filename or folder} cannot be made: {error.strerror}",
             hint="`penstock init FOLDER` with one of your own, on storage that compute nodes see",
         ) from error
+    notes += _older(settings)
     open_store(settings.store_url, journal=settings.journal, create=True).close()
     return Created(settings, is_new, notes)
+
+
+def _older(settings: Settings) -> tuple[str, ...]:
+    """Bring an older store up to date, and say where it lies as it was."""
+    file = Store(settings.store_url).dialect.path
+    if file is not None and not file.exists():
+        return ()
+    done = move.migrate(settings, SystemClock(), or_none=True)
+    return (
+        (f"the store was of an older Penstock; as it was it lies in {done.backup}",) if done else ()
+    )
 
 
 def _notes(folder: Path) -> list[str]:

@@ -69,7 +69,7 @@ def back_up(store: Store, target: Path) -> int:
     except OSError as error:
         raise StoreError(f"{target} cannot be written: {error.strerror}") from error
     finally:
-        _remove(aside)
+        remove(aside)
 
 
 def prepare(source: Path, aside: Path) -> None:
@@ -109,10 +109,10 @@ def put(aside: Path, path: Path, keep: Path, *, busy_s: float = 30) -> bool:
         _check_pages(keep)
         copy(aside, path, busy_s=busy_s)
     except StoreBusyError:
-        _remove(keep)
+        remove(keep)
         raise
     except StoreError:
-        _remove(keep)
+        remove(keep)
         for end in _ENDS:
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + end).rename(keep.with_name(keep.name + end))
@@ -125,6 +125,7 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file of SQLite, with what stands beside it."""
     for end in _ENDS:
         path.with_name(path.name + end).unlink(missing_ok=True)

@@ -39,6 +39,10 @@ class Connection:
         """Run a statement for each row; return how many rows it changed."""
         return self._raw.executemany(sql, rows).rowcount
 
+    def insert(self, into: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Insert very many rows into ``table (columns)``."""
+        self._dialect.insert(self._raw, into, rows)
+
     def change(self, sql: str, params: Sequence[Any] = ()) -> int:
         """Run a statement; return how many rows it changed."""
         return self._raw.execute(sql, params).rowcount
@@ -60,6 +64,10 @@ class Connection:
             return stamp(self._clock.now())
         seconds: float = self._raw.execute(self._dialect.now).fetchone()[0]
         return seconds
+
+    def settle(self) -> None:
+        """Let ids that the database gives go on behind those that are there."""
+        self._dialect.settle(self._raw)
 
     def damaged(self, most: int) -> list[str]:
         """Read all; return what the database itself finds damaged. Raises StoreError, too."""
@@ -154,12 +162,7 @@ class Store:
         raw = getattr(self._local, "raw", None)
         if raw is not None and self._local.identity[0] == os.getpid():
             raw.close()
-        elif raw is not None:
-            _PARENTS.append(raw)  # its end would be told to the server, in the parent's name
         self._local.raw = self._local.identity = None
-
-
-_PARENTS: list[Raw] = []
 
 
 def open_store(

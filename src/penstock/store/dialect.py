@@ -61,6 +61,14 @@ class Dialect(Protocol):
         """Yield rows of which there may be too many for memory."""
         ...
 
+    def insert(self, raw: Raw, into: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Insert very many rows into ``table (columns)``."""
+        ...
+
+    def settle(self, raw: Raw) -> None:
+        """Let ids that the database gives go on behind those that are there."""
+        ...
+
     def version(self, raw: Raw) -> str | None:
         """Return the version of the tables; None: this is no store."""
         ...

@@ -68,6 +68,11 @@ def identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+def is_older(version: str | None, expected: str) -> bool:
+    """Return whether tables are of an earlier version, which can be brought up to date."""
+    return version is not None and not version.strip("0123456789") and version < expected
+
+
 def check_version(version: str | None, name: str, expected: str) -> None:
     """Raise StoreError where the tables are not of the version that is expected."""
     if version is None or len(version) > len(expected) or version.strip("0123456789"):
@@ -78,7 +83,7 @@ def check_version(version: str | None, name: str, expected: str) -> None:
             f"the store {name} was made by a newer Penstock (tables {version}, here {expected})",
             hint="use that version of Penstock, or a newer one",
         )
-    if version < expected:
+    if is_older(version, expected):
         raise StoreError(
             f"the store {name} was made by an older Penstock (tables {version}, here {expected})",
             hint="`penstock store migrate` makes a backup and brings it up to date",

@@ -20,7 +20,7 @@ from penstock.store.refusal import LOST, at_connection, by_state
 
 try:
     import psycopg
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
     from psycopg.pq import TransactionStatus
     from psycopg.types.numeric import FloatDumper, Int8BinaryDumper, Int8Dumper
     from psycopg.types.string import StrDumperUnknown
@@ -89,6 +89,16 @@ class _Text(StrDumperUnknown):
 _DUMPERS = ((int, Int8Dumper), (int, Int8BinaryDumper), (float, _Float), (str, _Text))
 
 
+class _Raw(psycopg.Connection[Any]):
+    """A connection that ends with the thread that it was of.
+
+    libpq's own part closes itself, in the process that made it; psycopg would only complain.
+    """
+
+    def __del__(self, *_: Any) -> None:
+        """Say nothing."""
+
+
 class _None:
     """What a statement for no rows came to."""
 
@@ -113,12 +123,6 @@ class Session:
     def __init__(self, raw: "psycopg.Connection[Any]") -> None:
         self.raw = raw
         self._streams = 0
-        self._pid = os.getpid()
-
-    def __del__(self) -> None:
-        """Close it with the thread that it was of; psycopg would only complain."""
-        if not self.raw.closed and self._pid == os.getpid():
-            self.raw.close()
 
     @property
     def in_transaction(self) -> bool:
@@ -187,15 +191,21 @@ class PostgreSQL:
         who = f"penstock {os.getpid()} on {socket.gethostname()}"
         given = {**_PATIENCE, "fallback_application_name": who, **self._conninfo}
         try:
-            raw = psycopg.connect(**given, autocommit=True)
+            raw = _Raw.connect(**given, autocommit=True)
         except psycopg.Error as error:
-            raise at_connection(self.name, self._clean(error)) from error
+            raise at_connection(self.name, self.clean(error)) from error
         # Whole numbers of one width, too, so that a statement is prepared once.
         for kind, dumper in _DUMPERS:
             raw.adapters.register_dumper(kind, dumper)
         return raw
 
-    def _clean(self, error: Exception) -> str:
+    def libpq(self) -> tuple[str, dict[str, str]]:
+        """Return what a program of PostgreSQL's is to be called with: words, and variables."""
+        words = {key: value for key, value in self._conninfo.items() if key != "password"}
+        password = self._conninfo.get("password")
+        return make_conninfo("", **words), {"PGPASSWORD": str(password)} if password else {}
+
+    def clean(self, error: Exception | str) -> str:
         """Return what was said on one line, without the password, should it ever be in it."""
         said = " ".join(str(error).split())
         secrets = (self._conninfo.get("password"), os.environ.get("PGPASSWORD"))
@@ -228,7 +238,7 @@ class PostgreSQL:
                 raise
             raise StoreError(
                 f"the connection to the store {self.name} was lost in the very moment of a commit "
-                f"({self._clean(error)})",
+                f"({self.clean(error)})",
                 hint="look whether it counts (`penstock status`) before you ask the same again",
             ) from error
         if said != "COMMIT":
@@ -237,6 +247,18 @@ class PostgreSQL:
     def stream(self, raw: Raw, sql: str, params: Sequence[Any]) -> Iterator[Any]:
         """Yield rows, some thousand at a time."""
         return cast(Session, raw).stream(sql, params)
+
+    def insert(self, raw: Raw, into: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Insert rows; they are copied."""
+        raw.executemany(
+            f"INSERT INTO {into} VALUES ({', '.join('?' * (into.count(',') + 1))})", rows
+        )
+
+    def settle(self, raw: Raw) -> None:
+        """Let the sequences go on behind the ids that are there."""
+        for table, sequence in list(raw.execute(SEQUENCES)):
+            top = f"(SELECT max(id) FROM {table})"
+            raw.execute(f"SELECT setval('{sequence}', coalesce({top}, 1), {top} IS NOT NULL)")
 
     def version(self, raw: Raw) -> str | None:
         """Return the version of the tables; None: this is no store."""
@@ -269,7 +291,7 @@ class PostgreSQL:
         state = getattr(error, "sqlstate", None)
         if state is None and isinstance(error, psycopg.OperationalError):
             state = LOST
-        return by_state(self.name, state or "no code", self._clean(error))
+        return by_state(self.name, state or "no code", self.clean(error))
 
 
 def _who(session: Session) -> str:
@@ -297,7 +319,10 @@ def conninfo(url: str) -> dict[str, Any]:
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     is_odd = not rest or authority.count("@") > 1 or "@" in rest[len(authority) :] or "#" in rest
     try:
-        return dict(conninfo_to_dict("(" if is_odd else f"postgresql://{rest}"))
+        found = dict(conninfo_to_dict("(" if is_odd else f"postgresql://{rest}"))
+        if not set(str(found.get("port", ""))) <= set("0123456789,"):
+            raise psycopg.ProgrammingError("port")
+        return found
     except psycopg.Error:
         raise StoreError(
             f"the URL of the store cannot be read: {scheme.split(':')[0]}://… (it may have a "
@@ -311,5 +336,5 @@ def name(found: dict[str, Any]) -> str:
     """Return where a store is, for people: no password, and none of the options."""
     user = f"{quote(str(found['user']))}@" if found.get("user") else ""
     host = quote(str(found.get("host") or ""), safe="/:.,")
-    port = f":{found['port']}" if found.get("port") else ""
+    port = f":{found['port']}" if str(found.get("port") or "").strip(",") else ""
     return f"postgresql://{user}{host}{port}/{quote(str(found.get('dbname') or ''))}"

@@ -1,15 +1,17 @@
 """A store in SQLite: one file, which may be removed or replaced while it is used."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from penstock.errors import StoreError
 from penstock.store import fault
 from penstock.store.dialect import Raw
 
 SCHEME = "sqlite:///"
+_AT_ONCE = 500  # rows of a statement
 _CACHE = "PRAGMA cache_size = -16000"  # KiB
 
 
@@ -48,6 +50,19 @@ class SQLite:
     def stream(self, raw: Raw, sql: str, params: Sequence[Any]) -> Iterator[Any]:
         """Yield rows: SQLite always makes them as they are asked for."""
         yield from raw.execute(sql, params)
+
+    def insert(self, raw: Raw, into: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Insert rows, many in a statement: that takes two thirds of the time of one for each."""
+        marks = f"({', '.join('?' * (into.count(',') + 1))})"
+        limit = cast(sqlite3.Connection, raw).getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+        most = max(1, min(_AT_ONCE, limit // marks.count("?")))
+        left = iter(rows)
+        while batch := list(islice(left, most)):
+            sql = f"INSERT INTO {into} VALUES {', '.join([marks] * len(batch))}"
+            raw.execute(sql, list(chain.from_iterable(batch)))
+
+    def settle(self, raw: Raw) -> None:
+        """Do nothing: the next id always follows the greatest."""
 
     def version(self, raw: Raw) -> str | None:
         """Return the version of the tables; None: this is no store."""

@@ -4,10 +4,11 @@ Whole numbers have 64 bits. Texts are compared byte by byte, so that lists have 
 search by how a name begins finds its index, whatever language the database was made for.
 """
 
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy
-from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.dialects.postgresql.base import PGDDLCompiler
 
 from penstock.errors import StoreError
 from penstock.store.dialect import Dialect
@@ -16,20 +17,18 @@ if TYPE_CHECKING:
     from penstock.store.postgresql import PostgreSQL
 
 
-@compiles(sqlalchemy.Integer, "postgresql")
-def _integer(*_: Any, **__: Any) -> str:
-    return "BIGINT"
+_WIDER = ((" SERIAL", " BIGSERIAL"), (" INTEGER", " BIGINT"))
+_TEXT = re.compile(r" (VARCHAR(\(\d+\))?|TEXT)(?=\s|$)")
 
 
-@compiles(sqlalchemy.String, "postgresql")
-@compiles(sqlalchemy.Text, "postgresql")
-def _text(*_: Any, **__: Any) -> str:
-    return 'TEXT COLLATE "C"'
+class _Columns(PGDDLCompiler):
+    """What a column is, in CREATE TABLE and ALTER TABLE."""
 
-
-@compiles(sqlalchemy.schema.CreateColumn, "postgresql")
-def _column(element: Any, compiler: Any, **given: Any) -> str:
-    return str(compiler.visit_create_column(element, **given)).replace(" SERIAL ", " BIGSERIAL ")
+    def get_column_specification(self, column: Any, **given: Any) -> str:
+        words = str(super().get_column_specification(column, **given))
+        for narrow, wide in _WIDER:
+            words = words.replace(narrow, wide)
+        return _TEXT.sub(' TEXT COLLATE "C"', words)
 
 
 def engine(dialect: Dialect) -> sqlalchemy.Engine:
@@ -38,6 +37,7 @@ def engine(dialect: Dialect) -> sqlalchemy.Engine:
     made = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=store.raw, poolclass=sqlalchemy.NullPool
     )
+    made.dialect.ddl_compiler = _Columns
     sqlalchemy.event.listen(made, "connect", _leave_transactions_to_sqlalchemy)
     sqlalchemy.event.listen(made, "begin", _locked)
     return made
