@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.own_slurm import OwnSlurm, own_slurm
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 90
 
@@ -205,6 +207,23 @@ def shared() -> Iterator[Path]:
 def slurm(request: pytest.FixtureRequest, shared: Path) -> Site:
     """A new project of alice, on the real Slurm."""
     return slurm_site(request.getfixturevalue("installed"), shared, "alice")
+
+
+@pytest.fixture(scope="session")
+def parts() -> Iterator[OwnSlurm]:
+    """A Slurm of these tests alone, whose parts they may stop."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may start a Slurm")
+    with own_slurm() as own:
+        yield own
+
+
+@pytest.fixture
+def own(parts: OwnSlurm, shared: Path, installed: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A new project of alice, on a Slurm whose parts may be stopped: all are up now."""
+    monkeypatch.setenv("SLURM_CONF", parts.conf)
+    parts.heal()
+    return slurm_site(installed, shared, "alice")
 
 
 @pytest.fixture

@@ -7,15 +7,23 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.acceptance.conftest import Site, slurm_site
+from tests.acceptance.faults import (
+    assert_once,
+    last,
+    log,
+    program,
+    shell,
+    slurm_says,
+    spec,
+    wait_for,
+)
 
 pytestmark = pytest.mark.slurm
 
-USUAL = {"mem": "50M", "time": "1m"}
 # Two of these want a whole node at once; the nodes with gpus are the last that others get.
 WHOLE_NODE = {"cpus": 8, "options": ["--nodelist=n4"]}
 HANDLER = """
@@ -27,55 +35,6 @@ signal.signal(signal.SIGUSR1, save)
 print("ready", flush=True)
 time.sleep(60)
 """
-
-
-def spec(name: str, *command: str, **more: Any) -> str:
-    request = {**USUAL, **more.pop("request", {})}
-    return json.dumps({"experiment": name, "command": command, "request": request, **more})
-
-
-def shell(name: str, script: str, **more: Any) -> str:
-    return spec(name, "sh", "-c", script, **more)
-
-
-def slurm_says(site: Site, *words: str, code: int = 0) -> str:
-    """Run a command of Slurm as the project's user."""
-    run = subprocess.run(
-        [*site.argv()[:-1], *words],
-        env=site.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert run.returncode == code, run.stderr
-    return run.stdout
-
-
-def last(site: Site, run: str) -> dict[str, Any]:
-    """Return the last attempt of a run, as JSON has it."""
-    attempt: dict[str, Any] = site.json("show", run)["attempts"][-1]
-    return attempt
-
-
-def state(site: Site, run: str) -> str:
-    """Return the state of a run after a look at the queue."""
-    site("tick")
-    found: str = site.json("show", run)["state"]
-    return found
-
-
-def wait_for(site: Site, run: str, wanted: str) -> None:
-    site.until(lambda: state(site, run) == wanted, f"{run} to be {wanted}")
-
-
-def program(site: Site, name: str, script: str) -> None:
-    """Put a program before Slurm's own of that name."""
-    folder = site.root / "programs"
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/bash\n{script}\n")
-    (folder / name).chmod(0o755)
-    site.env["PATH"] = f"{folder}:{site.bin}:/usr/local/bin:/usr/bin:/bin"
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +63,6 @@ def test_signal_reaches_the_command_which_saves_its_state(hard: Site) -> None:
     (run,) = hard.ended("told")
     assert (run["state"], run["cause"], last(hard, "told/1")["exit_code"]) == ("failed", "exit", 3)
     assert (Path(run["folder"]) / "checkpoint").read_text() == "saved"
-
-
-def log(site: Site, run: str) -> str:
-    """Return what a run wrote so far; nothing where it has not begun."""
-    argv = site.argv("logs", run)
-    done = subprocess.run(
-        argv, cwd=site.root, env=site.environment(), capture_output=True, text=True, check=False
-    )
-    return done.stdout
 
 
 def test_memory_is_named_as_the_cause(hard: Site) -> None:
@@ -215,20 +165,6 @@ def test_killed_submit_loses_and_doubles_nothing(slurm: Site, point: str) -> Non
     slurm.env = {"PENSTOCK_FAILPOINT": point}
     # As root the tests see how runuser ended, which says the same by another number.
     assert_once(slurm, "killed", {-signal.SIGKILL, 128 + signal.SIGKILL})
-
-
-def assert_once(site: Site, name: str, codes: "set[int] | frozenset[int]" = frozenset({0})) -> None:
-    """Submit with a fault, go on without it: each run ran once."""
-    file = site.root / "ran.txt"
-    text = shell(name, f'echo "$PENSTOCK_RUN" >> {file}', params={"n": [1, 2, 3, 4]})
-    submit = site.start("submit", site.write(f"{name}.yaml", text))
-    out, err = submit.communicate(timeout=60)
-    assert submit.returncode in codes, err
-    assert "4 runs" in out
-    site.env = {}
-    runs = site.ended(name)
-    assert [(run["state"], run["attempt"]) for run in runs] == [("completed", 1)] * 4
-    assert sorted(file.read_text().split()) == [f"{name}/{n}" for n in range(1, 5)]
 
 
 def test_accounting_that_is_down_stops_nothing(slurm: Site) -> None:

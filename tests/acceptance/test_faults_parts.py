@@ -1,0 +1,192 @@
+"""Parts of a real Slurm are stopped, killed and frozen: nothing is lost, doubled or guessed."""
+
+import time
+
+import pytest
+
+from tests.acceptance.conftest import Site
+from tests.acceptance.faults import (
+    GOOD,
+    QUICK,
+    begun,
+    gated,
+    last,
+    open_gate,
+    program,
+    shell,
+    slurm_says,
+    spec,
+    states,
+    wait_for,
+)
+from tests.own_slurm import OwnSlurm
+
+pytestmark = [pytest.mark.slurm, pytest.mark.parts]
+
+MINUTE_S = 60
+REAL = 'case "$*" in --parsable*) ;; *) exec /usr/bin/sbatch "$@";; esac\n'
+LOST = "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation'"
+NEVER_ARRIVED = f"{REAL}{LOST} >&2; exit 1"
+ARRIVED = f'{REAL}/usr/bin/sbatch "$@" >> arrived; {LOST} >&2; exit 1'
+
+
+@pytest.mark.long
+def test_controller_is_away_for_a_minute(own: Site, parts: OwnSlurm) -> None:
+    own.env = {**QUICK}
+    own.submit(gated(own, "row", params={"n": [1, 2, 3]}, max_parallel=1))
+    own.submit(gated(own, "through"))
+    own.submit(spec("unwanted", "true", request={"options": ["--hold"]}))
+    for run, wanted in (("row/1", "running"), ("through/1", "running"), ("unwanted/1", "held")):
+        wait_for(own, run, wanted)
+    own.until(lambda: len(begun(own)) == 2, "both commands")
+    stopped = time.monotonic()
+    with parts.without("slurmctld"):
+        open_gate(own, "row")
+        own.until(lambda: own.json("show", "row/1")["state"] == "completed", "its record")
+        open_gate(own, "late")
+        submit = own("submit", own.write("late.yaml", gated(own, "late")))
+        assert "1 run" in submit.stdout
+        assert "Unable to contact slurm controller" in submit.stderr
+        assert "not lost" in submit.stderr
+        own("cancel", "--yes", "unwanted")
+        assert "Unable to contact slurm controller" in own("tick").stderr
+        seen = {run["run"]: run["state"] for run in own.json("runs")}
+        assert seen == {
+            "row/1": "completed",
+            "row/2": "queued",
+            "row/3": "queued",
+            "through/1": "running",
+            "unwanted/1": "held",
+            "late/1": "ready",
+        }
+        time.sleep(max(0, MINUTE_S - (time.monotonic() - stopped)))
+    open_gate(own, "through")
+    assert states(own, "row") == [GOOD] * 3
+    assert states(own, "through") == [GOOD]
+    assert states(own, "late") == [GOOD]
+    assert states(own, "unwanted") == [("cancelled", "user")]
+    assert sorted(begun(own)) == ["late/1 0", "row/1 0", "row/2 0", "row/3 0", "through/1 0"]
+
+
+def test_controller_that_hangs_takes_what_sbatch_has_given_up(own: Site, parts: OwnSlurm) -> None:
+    """The request waits in its socket: it is accepted when nobody listens any more."""
+    own.env = {**QUICK}
+    wait = f"cd {own.root}; touch asked; until [ -e go ]; do sleep 0.1; done"
+    program(own, "sbatch", f'{REAL}{wait}\nexec /usr/bin/sbatch "$@"')
+    own.write("once.yaml", gated(own, "once", params={"n": [1, 2]}))
+    submit = own.start("submit", "once.yaml")
+    own.until((own.root / "asked").exists, "sbatch")
+    with parts.frozen("slurmctld"):
+        own.write("go", "")
+        _, err = submit.communicate(timeout=60)
+        assert submit.returncode == 0
+        assert "timed out" in err
+        assert "being looked up" in own("resolve").stdout
+    open_gate(own, "once")
+    assert states(own, "once") == [GOOD] * 2
+    assert sorted(begun(own)) == ["once/1 0", "once/2 0"]
+    assert last(own, "once/1")["number"] == 1
+
+
+@pytest.mark.parametrize("part", ["slurmdbd", pytest.param("mariadb", marks=pytest.mark.long)])
+def test_accounting_is_away(own: Site, parts: OwnSlurm, part: str) -> None:
+    """Only it can tell who cancelled a run, and that an array never arrived: both wait for it."""
+    own.env = {**QUICK}
+    own.submit(gated(own, "hand"))
+    wait_for(own, "hand/1", "running")
+    with parts.without(part):
+        program(own, "sbatch", NEVER_ARRIVED)
+        submit = own("submit", own.write("lost.yaml", gated(own, "lost")))
+        assert "timed out" in submit.stderr
+        own.env = {**QUICK}
+        slurm_says(own, "scancel", "--full", str(last(own, "hand/1")["array_job"]))
+        ends = own.finish(shell("plain", "exit $PENSTOCK_PARAM_N", params={"n": [0, 3]}))
+        assert [(run["state"], run["cause"]) for run in ends] == [GOOD, ("failed", "exit")]
+        own.until(lambda: not slurm_says(own, "squeue", "-h", "--me", "-t", "all"), "squeue")
+        time.sleep(5)  # longer than a silence has to be
+        assert "sacct" in own("tick").stderr
+        assert own.json("show", "hand/1")["state"] not in ("completed", "failed", "cancelled")
+        assert "being looked up" in own("resolve").stdout
+    open_gate(own, "lost")
+    assert states(own, "hand") == [("cancelled", "user")]
+    assert states(own, "lost") == [GOOD]
+    assert begun(own) == ["hand/1 0", "lost/1 0"]
+
+
+def test_munge_is_away(own: Site, parts: OwnSlurm) -> None:
+    """Then no program of Slurm can ask or tell anything, and no node either."""
+    own.env = {**QUICK}
+    own.submit(gated(own, "row", params={"n": [1, 2]}, max_parallel=1))
+    wait_for(own, "row/1", "running")
+    own.until(lambda: len(begun(own)) == 1, "the command")
+    with parts.without("munge"):
+        open_gate(own, "row", "late")
+        own.until(lambda: own.json("show", "row/1")["state"] == "completed", "its record")
+        submit = own("submit", own.write("late.yaml", gated(own, "late")))
+        assert "not lost" in submit.stderr
+        assert own.json("show", "late/1")["state"] == "ready"
+        own("cancel", "--yes", "row/2")
+        assert "authentication error" in own("tick").stderr
+        assert own.json("show", "row/2")["state"] == "queued"
+    assert states(own, "row") == [GOOD, ("cancelled", "user")]
+    assert states(own, "late") == [GOOD]
+    assert begun(own) == ["row/1 0", "late/1 0"]
+
+
+def test_purged_before_anybody_looked(own: Site, parts: OwnSlurm) -> None:
+    """MinJobAge is two seconds here: what ends is forgotten before the next look."""
+    own.env = {**QUICK}
+    own.submit(gated(own, "ends"))
+    own.submit(shell("killed", "kill -9 $PPID"))
+    own.submit(gated(own, "waits", request={"options": ["--hold"]}))
+    program(own, "sbatch", ARRIVED.replace("arrived", f"{own.root}/arrived"))
+    own.write("arrives.yaml", gated(own, "arrives"))
+    assert "timed out" in own("submit", "arrives.yaml").stderr
+    own.env = {**QUICK}
+    own.until(lambda: len(begun(own)) == 2, "the commands")
+    slurm_says(own, "scancel", str(last(own, "waits/1")["array_job"]))
+    open_gate(own, "ends", "arrives")
+    own.until(lambda: not slurm_says(own, "squeue", "-h", "--me", "-t", "all"), "squeue")
+    assert states(own, "ends") == [GOOD]
+    assert states(own, "arrives") == [GOOD]
+    assert states(own, "killed") == [("failed", "signal")]
+    assert states(own, "waits") == [("cancelled", "user")]
+    assert sorted(begun(own)) == ["arrives/1 0", "ends/1 0"]
+
+
+def test_cluster_without_accounting_asks_its_user(own: Site, parts: OwnSlurm) -> None:
+    """What never arrived and what came and went look alike there: nothing is sent again unasked."""
+    parts("up", "--accounting=0")
+    own.env = {**QUICK, "PENSTOCK_LOST_AFTER_S": "5"}
+    program(own, "sbatch", NEVER_ARRIVED)
+    own("submit", own.write("never.yaml", gated(own, "never")))
+    program(own, "sbatch", f"{ARRIVED} --begin=now+1hour".replace("arrived", f"{own.root}/arrived"))
+    own(
+        "submit",
+        own.write("gone.yaml", gated(own, "gone", request={"options": ["--begin=now+1hour"]})),
+    )
+    own.env = {**QUICK, "PENSTOCK_LOST_AFTER_S": "5"}
+    gone = (own.root / "arrived").read_text().strip()
+    slurm_says(own, "scancel", gone)
+    own.until(lambda: not slurm_says(own, "squeue", "-h", "--me", "-t", "all"), "squeue")
+    own.submit(gated(own, "hand"))
+    wait_for(own, "hand/1", "running")
+    slurm_says(own, "scancel", "--full", str(last(own, "hand/1")["array_job"]))
+    ends = own.finish(shell("plain", "exit $PENSTOCK_PARAM_N", params={"n": [0, 3]}))
+    assert [(run["state"], run["cause"]) for run in ends] == [GOOD, ("failed", "exit")]
+    assert states(own, "hand") == [("cancelled", "withdrawn")]
+
+    def asked() -> list[str]:
+        own("tick")
+        lines = own("resolve").stdout.splitlines()
+        return [line.split()[0] for line in lines if "no accounting" in line]
+
+    own.until(lambda: len(asked()) == 2, "the questions")
+    never, lost = asked()
+    assert own("status").stdout.count("penstock resolve") >= 1
+    own("resolve", never, "--resend")
+    own("resolve", lost, "--adopt", gone)
+    open_gate(own, "never")
+    assert states(own, "never") == [GOOD]
+    assert states(own, "gone") == [("failed", "lost")]
+    assert begun(own) == ["hand/1 0", "never/1 0"]
