@@ -3,6 +3,7 @@
 PENSTOCK_TEST_PYTHON names another Python for compute nodes, such as a 3.6.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -78,8 +79,8 @@ class Array:
             "metrics": {},
             "beat_s": 30,
         }
-        entries: list[Record] = [
-            {"run": f"e/{i}", "uid": f"u{i}", "attempt": 1, "folder": f"e/{i}", "params": values}
+        entries = [
+            manifest.entry(f"e/{i}", f"u{i}", 1, json.dumps(values))
             for i, values in enumerate(params)
         ]
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from penstock.clock import SystemClock
 from penstock.model.evidence import Transition
 from penstock.model.run import Array, Intent, Limits
-from penstock.model.spec import Params, Stage
+from penstock.model.spec import Stage
 from penstock.model.state import Cause, State
 from penstock.planning.arrays import plan
 from penstock.service.init import init
@@ -44,7 +44,7 @@ def _experiment(store: Store, project: str, name: str, runs: int) -> None:
         user=who["user"],
         cluster=who["cluster"],
     )
-    grid: list[tuple[int, Params]] = [(0, {"lr": 0.001 * n, "seed": n}) for n in range(runs)]
+    grid = [(0, submissions.params({"lr": 0.001 * n, "seed": n})) for n in range(runs)]
     with store.write() as tx:
         submissions.insert(tx, new, grid, now)
         rows = attempts.stages(tx, attempts.ready_stages(tx, **who))

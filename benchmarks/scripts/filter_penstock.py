@@ -69,7 +69,9 @@ def _fill(store: Store, first: int, runs: int) -> None:
     )
     with store.write() as tx:
         made = tx.reserve("run")
-        submissions.insert(tx, new, ((0, params) for params in _grid(noise, runs)), _now())
+        submissions.insert(
+            tx, new, ((0, submissions.params(one)) for one in _grid(noise, runs)), _now()
+        )
         _end(tx, range(made, made + runs), noise)
 
 

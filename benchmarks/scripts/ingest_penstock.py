@@ -12,7 +12,7 @@ from typing import cast
 
 from penstock.clock import SystemClock
 from penstock.model.run import Array, Intent, Limits
-from penstock.model.spec import Params, Request, Stage
+from penstock.model.spec import Request, Stage
 from penstock.planning.arrays import plan
 from penstock.reconciler.collect import collect
 from penstock.reconciler.world import World
@@ -76,7 +76,7 @@ def _array(world: World, runs: int) -> Array:
         user=who["user"],
         cluster=who["cluster"],
     )
-    grid: list[tuple[int, Params]] = [(0, {"lr": 0.001 * number}) for number in range(runs)]
+    grid = [(0, submissions.params({"lr": 0.001 * number})) for number in range(runs)]
     with world.store.write() as tx:
         submissions.insert(tx, new, grid, now)
         rows = attempts.stages(tx, attempts.ready_stages(tx, **who))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from penstock.model.spec import Params, Request, Stage
 from penstock.model.state import State
@@ -18,17 +19,16 @@ class Intent(StrEnum):
     FOLDED = "folded"  # … and its files are folded
 
 
-@dataclass(frozen=True)
-class ReadyRun:
-    """A run that waits to be planned."""
+class ReadyRun(NamedTuple):  # of which there are a hundred thousand at a time
+    """A run that waits to be planned, or is."""
 
     id: int
     uid: str
     stage: int
     experiment: str
     number: int
-    attempt: int  # the number that its next attempt gets, from 1
-    params: Params
+    attempt: int  # the number of the attempt that is planned, from 1
+    params: str  # JSON of one line, as the store has it and a manifest does
 
     @property
     def name(self) -> str:

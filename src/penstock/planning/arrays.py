@@ -19,6 +19,7 @@ class _Room:
     stage: Stage
     arrays_left: int | None  # None: as many as it takes
     groups: dict[Request, list[ReadyRun]] = field(default_factory=dict)
+    by_attempt: dict[int, list[ReadyRun]] = field(default_factory=dict)  # of these groups
 
 
 def request_for(stage: Stage, attempt: int) -> Request:  # noqa: ARG001  a retry may ask for more
@@ -67,13 +68,15 @@ def _free(stage: Stage, busy: int) -> int | None:
 
 def _take(now: _Room, run: ReadyRun, most: int) -> bool:
     """Put a run into its group, unless that needs an array more than the stage may have."""
-    request = request_for(now.stage, run.attempt)
-    group = now.groups.get(request, [])
-    if len(group) % most == 0 and now.arrays_left is not None:
+    group = now.by_attempt.get(run.attempt)
+    if group is None:
+        group = now.groups.setdefault(request_for(now.stage, run.attempt), [])
+        now.by_attempt[run.attempt] = group
+    if now.arrays_left is not None and len(group) % most == 0:
         if now.arrays_left == 0:
             return False
         now.arrays_left -= 1
-    now.groups.setdefault(request, group).append(run)
+    group.append(run)
     return True
 
 

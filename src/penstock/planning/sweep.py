@@ -1,13 +1,16 @@
 """From a sweep to the parameters of its runs, one at a time: a million of them take no memory."""
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import chain, product
 from math import prod
+from typing import TypeVar
 
 from penstock.model.spec import Axis, Params, Sweep, Value
 
 REPEAT = "repeat"
+
+Made = TypeVar("Made")
 
 
 def size(sweep: Sweep) -> int:
@@ -17,22 +20,20 @@ def size(sweep: Sweep) -> int:
 
 def expand(sweep: Sweep) -> Iterator[Params]:
     """Yield the parameters of each run: grid after grid, the last axis fastest, repeats within."""
-    for params in chain.from_iterable(map(_combinations, sweep.grids)):
-        if sweep.repeat == 1:
-            yield params
-        else:
-            for number in range(sweep.repeat):
-                yield {**params, REPEAT: number}
+    return map(dict, combine(sweep, lambda name, value: (name, value)))
+
+
+def combine(sweep: Sweep, make: Callable[[str, Value], Made]) -> Iterator[tuple[Made, ...]]:
+    """Yield for each run what is made of its parameters: made once for each value of an axis."""
+    repeats = [(make(REPEAT, number),) for number in range(sweep.repeat)]
+    for grid in sweep.grids:
+        axes = [[tuple(map(make, axis.names, row)) for row in axis.values] for axis in grid]
+        for rows in product(*axes, repeats if sweep.repeat > 1 else [()]):
+            yield tuple(chain.from_iterable(rows))
 
 
 def _size(grid: Sequence[Axis]) -> int:
     return prod(len(axis.values) for axis in grid)
-
-
-def _combinations(grid: Sequence[Axis]) -> Iterator[Params]:
-    names = _names(grid)
-    for rows in product(*(axis.values for axis in grid)):
-        yield dict(zip(names, chain.from_iterable(rows), strict=True))
 
 
 def _names(grid: Iterable[Axis]) -> list[str]:
@@ -99,7 +100,7 @@ def _shared_run(
 ) -> tuple[int, Params] | None:
     seen: set[tuple[Hashable, ...]] = set()
     for index in indices:
-        for params in _combinations(sweep.grids[index]):
+        for params in expand(Sweep((sweep.grids[index],))):
             same = tuple(identity(params[name]) for name in names)
             if same in seen:
                 return index, params

@@ -152,16 +152,7 @@ def write_files(world: World, fence: int, array: Array) -> Submission:
         "metrics": {} if stage.metrics_stdout is None else {"stdout": stage.metrics_stdout or True},
         "beat_s": settings.beat_s,
     }
-    entries: list[dict[str, object]] = [
-        {
-            "run": run.name,
-            "uid": run.uid,
-            "attempt": run.attempt,
-            "folder": run.name,
-            "params": run.params,
-        }
-        for run in runs
-    ]
+    entries = [manifest.entry(run.name, run.uid, run.attempt, run.params) for run in runs]
     submission = Submission(
         token=array.token,
         label=label(runs[0].experiment, stage.name),

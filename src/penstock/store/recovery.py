@@ -6,7 +6,7 @@ from datetime import datetime
 
 from penstock.clock import stamp
 from penstock.model.run import Intent, PlannedArray, ReadyRun
-from penstock.store import attempts, bodies
+from penstock.store import attempts
 from penstock.store.connection import Connection, Store
 
 FENCES = 1000  # a restored store's fences begin so much above all that were given
@@ -117,4 +117,4 @@ def _ready(tx: Connection, uid: str, number: int) -> ReadyRun | None:
     if row is None:
         return None
     made, stage, experiment, of, params = row
-    return ReadyRun(made, uid, stage, experiment, of, number, bodies.params_of(params))
+    return ReadyRun(made, uid, stage, experiment, of, number, params)

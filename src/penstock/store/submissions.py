@@ -1,13 +1,14 @@
 """Insert submissions: all of their runs, READY, or nothing."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from typing import NamedTuple, TypeAlias
 
 from penstock.clock import stamp
-from penstock.model.spec import Params, Stage
+from penstock.model.spec import Params, Stage, Value
 from penstock.model.state import State
 from penstock.store import bodies, values
 from penstock.store.connection import Connection
@@ -43,10 +44,28 @@ class Submitted:
     last: int
 
 
+class Param(NamedTuple):
+    """A parameter as it is stored: the runs of a grid share theirs, so it is made for all once."""
+
+    json: str  # "lr":0.1
+    columns: tuple[str, float | None, str | None]  # key, and a number or a text
+
+
+def param(name: str, value: Value) -> Param:
+    """Return a parameter as it is stored."""
+    json = f"{bodies.compact(name)}:{bodies.compact(value)}"
+    return Param(json, (name, *values.columns(value)))
+
+
+def params(of: Params) -> list[Param]:
+    """Return the parameters of one run as they are stored."""
+    return [param(name, value) for name, value in of.items()]
+
+
 def insert(
     tx: Connection,
     submission: NewSubmission,
-    runs: Iterable[tuple[int, Params]],
+    runs: Iterable[tuple[int, Sequence[Param]]],
     now: datetime,
 ) -> Submitted:
     """Store a submission. ``runs`` yields the position of a stage and the parameters of each run.
@@ -60,8 +79,10 @@ def insert(
     number = first
     for batch in _batches(runs):
         ids = range(base := tx.reserve("run"), base + len(batch))
-        rows = zip(ids, range(number, number + len(batch)), batch, strict=True)
-        _insert_runs(tx, experiment, stages, rows)
+        numbers = range(number, number + len(batch))
+        _insert_runs(
+            tx, experiment, stages, zip(ids, numbers, _uids(len(batch)), batch, strict=True)
+        )
         _insert_params(tx, ids, batch)
         _insert_tags(tx, ids, tags)
         number += len(batch)
@@ -69,12 +90,19 @@ def insert(
     return Submitted(made, submission.uid, submission.experiment, first, number - 1)
 
 
-def _batches(
-    runs: Iterable[tuple[int, Params]],
-) -> Iterator[list[tuple[int, Params]]]:
+_Run: TypeAlias = tuple[int, Sequence[Param]]
+
+
+def _batches(runs: Iterable[_Run]) -> Iterator[list[_Run]]:
     left = iter(runs)
     while batch := list(islice(left, _BATCH)):
         yield batch
+
+
+def _uids(count: int) -> list[str]:
+    """Return as many random names of runs, with one call for all."""
+    digits = os.urandom(8 * count).hex()
+    return [digits[at : at + 16] for at in range(0, len(digits), 16)]
 
 
 def _experiment(tx: Connection, project: str, name: str) -> tuple[int, int]:
@@ -128,40 +156,33 @@ def _insert_runs(
     tx: Connection,
     experiment: int,
     stages: list[int],
-    rows: Iterable[tuple[int, int, tuple[int, Params]]],
+    rows: Iterable[tuple[int, int, str, _Run]],
 ) -> None:
-    tx.executemany(
-        "INSERT INTO run (id, uid, experiment_id, number, stage_id, state, attempt, params)"
-        " VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
-        [
-            (
-                run,
-                os.urandom(8).hex(),
-                experiment,
-                number,
-                stages[position],
-                State.READY.value,
-                bodies.compact(params),
-            )
-            for run, number, (position, params) in rows
-        ],
+    ready = State.READY.value
+    tx.insert(
+        "run (id, uid, experiment_id, number, stage_id, state, attempt, params)",
+        (
+            (run, uid, experiment, number, stages[position], ready, 0, _json(params))
+            for run, number, uid, (position, params) in rows
+        ),
     )
 
 
-def _insert_params(tx: Connection, ids: range, batch: list[tuple[int, Params]]) -> None:
-    tx.executemany(
-        "INSERT INTO param (run_id, key, number, text) VALUES (?, ?, ?, ?)",
-        [
-            (run, key, *values.columns(value))
+def _json(params: Sequence[Param]) -> str:
+    return "{" + ",".join([one.json for one in params]) + "}"
+
+
+def _insert_params(tx: Connection, ids: range, batch: list[_Run]) -> None:
+    tx.insert(
+        "param (run_id, key, number, text)",
+        (
+            (run, *one.columns)
             for run, (_, params) in zip(ids, batch, strict=True)
-            for key, value in params.items()
-        ],
+            for one in params
+        ),
     )
 
 
 def _insert_tags(tx: Connection, ids: range, tags: list[tuple[str, float | None, str]]) -> None:
     if tags:
-        tx.executemany(
-            "INSERT INTO tag (run_id, key, number, text) VALUES (?, ?, ?, ?)",
-            [(run, *tag) for run in ids for tag in tags],
-        )
+        tx.insert("tag (run_id, key, number, text)", ((run, *tag) for run in ids for tag in tags))

@@ -60,7 +60,7 @@ def make_ready(**kw: Any) -> ReadyRun:
         "experiment": "digits",
         "number": number,
         "attempt": 1,
-        "params": {"seed": number},
+        "params": f'{{"seed":{number}}}',
     }
     return ReadyRun(**{**usual, **kw})
 

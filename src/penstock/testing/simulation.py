@@ -189,7 +189,7 @@ class History:
             code=None,
             stages=(stage,),
         )
-        runs = ((0, params) for params in sweeps.expand(stage.sweep))
+        runs = ((0, params) for params in sweeps.combine(stage.sweep, submissions.param))
         with self._store() as store, store.write() as tx:
             submissions.insert(tx, new, runs, self.cluster.clock.now())
         self.outcome.runs += size

@@ -23,6 +23,7 @@ _OFFSET = 13  # twelve digits and a newline
 #   beat_s float            how often the runner shows that it lives
 # Entry (dict): {"run": "digits/7", "uid": str, "attempt": 1, "folder": "digits/7", "params": {…}}
 
+_ENTRY = '{"run":%s,"uid":%s,"attempt":%d,"folder":%s,"params":%s}\n'
 _COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
@@ -31,16 +32,22 @@ def _line(value: object) -> bytes:
     return whole.encode("utf-8", "backslashreplace") + b"\n"  # half a surrogate: JSON's escape
 
 
-def encode(header: "dict[str, object]", entries: "list[dict[str, object]]") -> bytes:
+def entry(run: str, uid: str, attempt: int, params: str) -> bytes:
+    """Return the line of an element; its parameters are JSON already, without a line break."""
+    name = _COMPACT.encode(run)
+    fields = (name, _COMPACT.encode(uid), attempt, name, params)
+    return (_ENTRY % fields).encode("utf-8", "backslashreplace")
+
+
+def encode(header: "dict[str, object]", entries: "list[bytes]") -> bytes:
     """Return the file for a header and its entries, in the order of their indices, from 0."""
-    lines = [_line(entry) for entry in entries]
-    head = _line(dict(header, format=FORMAT, size=len(lines)))
-    at = len(head) + _OFFSET * len(lines)
+    head = _line(dict(header, format=FORMAT, size=len(entries)))
+    at = len(head) + _OFFSET * len(entries)
     offsets = []
-    for line in lines:
+    for line in entries:
         offsets.append(b"%012d\n" % at)
         at += len(line)
-    return b"".join([head, *offsets, *lines])
+    return b"".join([head, *offsets, *entries])
 
 
 def read(path: str, index: int) -> "tuple[dict[str, object], dict[str, object]]":

@@ -46,7 +46,7 @@ def submit(store: Store, runs: int | Sequence[Params] = 3, **changed: Any) -> Su
     listed = grid(runs) if isinstance(runs, int) else runs
     with store.write() as tx:
         return submissions.insert(
-            tx, make_submission(**changed), ((0, params) for params in listed), NOW
+            tx, make_submission(**changed), ((0, submissions.params(one)) for one in listed), NOW
         )
 
 

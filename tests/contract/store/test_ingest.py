@@ -270,7 +270,7 @@ def test_what_a_run_told_is_no_parameter_of_its_retry(store: Store, array: Array
     take(store, array, opened(array) + line("param", name="told", value=1))
     move(store, array, State.FAILED, 0)
     written(store, lambda tx: tx.execute("UPDATE run SET state = 'ready' WHERE id = 1"))
-    assert ready(store)[0].params == {"lr": 0.0, "size": 0}
+    assert ready(store)[0].params == '{"lr":0.0,"size":0}'
 
 
 M = {"key": "x", "steps": [1], "times": [AT], "values": [1.0]}

@@ -191,7 +191,7 @@ def test_a_bare_number_is_enough_where_there_is_one_experiment(store: Store) -> 
 
 def test_a_run_is_found_by_its_uid_or_how_it_begins(store: Store) -> None:
     with store.write() as tx:
-        submissions.insert(tx, make_submission(), [(0, {}), (0, {}), (0, {})], NOW)
+        submissions.insert(tx, make_submission(), [(0, ()), (0, ()), (0, ())], NOW)
         for run, uid in enumerate(["abcd000000000001", "abcd000000000002", "ef00000000000003"], 1):
             tx.execute("UPDATE run SET uid = ? WHERE id = ?", (uid, run))
     with store.read() as view:

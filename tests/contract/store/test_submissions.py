@@ -1,3 +1,4 @@
+import json
 import tracemalloc
 
 import pytest
@@ -12,6 +13,7 @@ from tests.contract.store.making import (
     grid,
     make_stage,
     make_submission,
+    plan,
     ready,
     rows,
     submit,
@@ -22,11 +24,24 @@ def test_insert_makes_runs_ready_in_order(store: Store) -> None:
     told = submit(store, [{"lr": 0.1}, {"lr": 0.2}])
     found = ready(store)
     assert [(run.name, run.params, run.attempt) for run in found] == [
-        ("sweep/1", {"lr": 0.1}, 1),
-        ("sweep/2", {"lr": 0.2}, 1),
+        ("sweep/1", '{"lr":0.1}', 1),
+        ("sweep/2", '{"lr":0.2}', 1),
     ]
     assert (told.first, told.last, told.experiment) == (1, 2, "sweep")
     assert len({run.uid for run in found}) == 2
+
+
+def test_more_runs_than_one_statement_takes_are_all_there(store: Store) -> None:
+    submit(store, 1_234)
+    assert [json.loads(run.params) for run in ready(store)] == list(grid(1_234))
+    assert rows(
+        store, "SELECT key, count(*), sum(number) FROM param GROUP BY key ORDER BY key"
+    ) == [
+        ("lr", 1_234, pytest.approx(1_233 * 1_234 / 20)),
+        ("size", 1_234, 1_233 * 1_234 / 2),
+    ]
+    assert plan(store).size == 1_234
+    assert ready(store) == []
 
 
 def test_numbers_go_on_within_an_experiment(store: Store) -> None:
@@ -62,12 +77,12 @@ def test_values_of_every_kind_come_back(store: Store) -> None:
         "long": "x" * 100_000,
     }
     submit(store, [params])
-    assert ready(store)[0].params == params
+    assert json.loads(ready(store)[0].params) == params
 
 
 def test_a_failing_stream_leaves_nothing(store: Store) -> None:
     def runs() -> object:
-        yield 0, {"a": 1}
+        yield 0, submissions.params({"a": 1})
         raise RuntimeError("the sweep cannot go on")
 
     with pytest.raises(RuntimeError, match="cannot go on"), store.write() as tx:
@@ -116,7 +131,7 @@ def test_many_runs_take_no_more_memory(store: Store) -> None:
     for runs in (2_000, 20_000):
         tracemalloc.start()
         with store.write() as tx:
-            stream = ((0, params) for params in grid(runs))
+            stream = ((0, submissions.params(one)) for one in grid(runs))
             submissions.insert(tx, make_submission(), stream, NOW)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

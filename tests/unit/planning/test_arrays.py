@@ -12,7 +12,7 @@ from penstock.planning import arrays
 
 
 def make_run(number: int, stage: int = 1, attempt: int = 1) -> ReadyRun:
-    return ReadyRun(number, f"uid{number}", stage, "digits", number, attempt, {"n": number})
+    return ReadyRun(number, f"uid{number}", stage, "digits", number, attempt, f'{{"n":{number}}}')
 
 
 def make_stages(*parallel: int | None) -> dict[int, StageRow]:

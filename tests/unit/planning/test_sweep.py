@@ -59,6 +59,20 @@ def test_expand_takes_one_grid_after_another() -> None:
     assert list(sweep.expand(two)) == [{"a": 1}, {"a": 2}, {"b": 3}]
 
 
+def test_combine_makes_a_value_once_for_all_runs() -> None:
+    asked: list[tuple[str, Value]] = []
+
+    def make(name: str, value: Value) -> str:
+        asked.append((name, value))
+        return f"{name}={value}"
+
+    both = Axis(("w", "d"), ((64, 2), (128, 4)))
+    runs = list(sweep.combine(Sweep(((axis("lr", 0.1, 0.2), both),), repeat=2), make))
+    assert runs[2] == ("lr=0.1", "w=128", "d=4", "repeat=0")
+    assert len(runs) == 8
+    assert len(asked) == len(set(asked)) == 8
+
+
 @given(SWEEPS)
 def test_expand_gives_as_many_as_size_says(made: Sweep) -> None:
     runs = list(sweep.expand(made))

@@ -9,7 +9,7 @@ import pytest
 from penstock.clock import Clock
 from penstock.errors import NotFoundError, UsageError
 from penstock.model.run import Array, Intent
-from penstock.model.spec import Params, Stage
+from penstock.model.spec import Stage
 from penstock.reconciler.cycle import cycle
 from penstock.reconciler.world import World
 from penstock.scheduler.slurm import SlurmScheduler
@@ -59,7 +59,7 @@ class Case:
             stages=(Stage(name="main", command=("true",)),),
         )
         with self.store.write() as tx:
-            runs: list[tuple[int, Params]] = [(0, {"n": n}) for n in range(2)]
+            runs = [(0, submissions.params({"n": n})) for n in range(2)]
             submissions.insert(tx, submission, runs, self.clock.now())
         if fault is not None:
             self.transport.order(fault, "sbatch --parsable")

@@ -60,7 +60,7 @@ class Here:
             stages=(stage,),
         )
         with self.world.store.write() as tx:
-            found = ((0, params) for params in sweep.expand(stage.sweep))
+            found = ((0, params) for params in sweep.combine(stage.sweep, submissions.param))
             submissions.insert(tx, new, found, self.world.clock.now())
 
     def intents(self) -> list[Intent]:
