@@ -17,6 +17,7 @@
     ├── TransportError        a command or a file did not get through
     │   ├── Unreachable       … to a machine that cannot be reached: nothing was done
     │   │   ├── Denied        … as it refuses the login
+    │   │   │   └── Unattended  … and nobody is there to type what it asks for
     │   │   └── Untrusted     … as its host key is not the one that is known
     │   └── Lost              … or nobody knows whether it did: the connection was lost
     └── StagingError          code or results could not be moved
@@ -117,7 +118,11 @@ class Unreachable(TransportError):
 
 
 class Denied(Unreachable):
-    """A machine refuses the login, or asks for what nobody is there to type."""
+    """A machine refuses the login."""
+
+
+class Unattended(Denied):
+    """A machine asks for something that is to be typed, and nobody is there to do it."""
 
 
 class Untrusted(Unreachable):

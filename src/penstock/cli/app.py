@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "runs": "List runs, filtered and sorted.",
     "show": "Show all that is known of a run.",
     "logs": "Print what a run wrote.",
+    "fetch": "Bring the results of a run here.",
     "watch": "Watch runs until all have ended.",
     "cancel": "Cancel runs.",
     "resolve": "Say what became of an array that was perhaps sent.",

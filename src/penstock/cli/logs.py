@@ -37,7 +37,7 @@ def logs(
     for hindrance in freshen(opened):
         warn(hindrance)
     whole = query.whole(opened, run)
-    found = service.logs(opened, service.chosen(whole, attempt))
+    found = service.logs(opened, service.chosen(whole, attempt), whole.origin.cluster)
     written = [(log, log.read()) for log in found]
     if not any(data for _, data in written):
         if whole.run.state is State.COMPLETED:

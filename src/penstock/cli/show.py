@@ -210,8 +210,12 @@ def _origin(opened: Project, whole: Detail, now: datetime) -> Iterator[tuple[str
     yield "submitted", f"{ago(origin.created_at, now)} by {origin.owner} to {origin.cluster}"
     yield "uid", whole.run.uid
     if whole.last is not None:
-        yield "log", _log(opened, whole.last)
-        yield "array", str(opened.settings.home / "arrays" / whole.last.token)
+        if far := opened.settings.clusters.get(origin.cluster):
+            yield "array", f"{origin.cluster}:{far.home}/arrays/{whole.last.token}"
+            yield "log", f"`penstock logs {whole.run.name}` fetches it"
+        else:
+            yield "log", _log(opened, whole.last)
+            yield "array", str(opened.settings.home / "arrays" / whole.last.token)
 
 
 def _command(whole: Detail) -> list[str]:

@@ -15,10 +15,12 @@ from penstock.service.project import Project
 from penstock.service.reasons import LIMIT, SENDING, UNSENT, Who, explain
 from penstock.service.upkeep import freshen
 from penstock.store.detail import AttemptRow
+from penstock.transport.protocol import Transport
 from penstock.wire import place
 
 NAME = re.compile(r"(?P<index>[0-9]+)\.(?P<restart>[0-9]+)\.log")
 STEP_S = 0.5  # between two looks at a file that may grow
+FAR_STEP_S = 5.0  # … each of which is a command there
 FRESHEN = timedelta(seconds=2)
 
 
@@ -58,8 +60,22 @@ class Log:
             ) from error
 
 
-def logs(project: Project, attempt: AttemptRow) -> list[Log]:
+@dataclass(frozen=True)
+class FarLog(Log):
+    """A log on a cluster that is reached by SSH."""
+
+    transport: Transport
+
+    def read(self, offset: int = 0) -> bytes:
+        """Return what stands beyond an offset."""
+        known = {self.restart: offset}
+        return dict(self.transport.logs(str(self.folder), self.index, known)).get(self.restart, b"")
+
+
+def logs(project: Project, attempt: AttemptRow, cluster: str = "") -> list[Log]:
     """Return the logs of an attempt, one for each restart that wrote, in order."""
+    if cluster in project.settings.clusters:
+        return _far_logs(project.on(cluster), attempt)
     folder = project.settings.home / "arrays" / attempt.token
     shard = (folder / place.log(attempt.index, 0)).parent
     names = [path.name for path in shard.glob(f"{attempt.index}.*.log")]
@@ -70,6 +86,14 @@ def logs(project: Project, attempt: AttemptRow) -> list[Log]:
         int(match["restart"]) for match in found if match and int(match["index"]) == attempt.index
     }
     return [Log(folder, attempt.index, restart) for restart in sorted(restarts)]
+
+
+def _far_logs(there: Project, attempt: AttemptRow) -> list[Log]:
+    """Return the logs of an attempt on another cluster. There is one at least once it has begun."""
+    transport = there.world.transport
+    folder = there.settings.home / "arrays" / attempt.token
+    restarts = range(attempt.restart + 1) if attempt.started_at is not None else ()
+    return [FarLog(folder, attempt.index, restart, transport) for restart in restarts]
 
 
 def _folded_names(path: Path) -> list[str]:
@@ -143,17 +167,18 @@ def follow(project: Project, name: str, number: int | None = None) -> Iterator[W
         whole = query.whole(project, name)
         is_over = whole.run.state in FINAL
         if whole.last is not None:
-            yield from _news(project, chosen(whole, number), read)
+            yield from _news(project, chosen(whole, number), whole.origin.cluster, read)
         if is_over:
             return
         yield Words(whole.run.attempt, 0, b"")
-        project.clock.sleep(STEP_S)
+        is_far = whole.origin.cluster in project.settings.clusters
+        project.clock.sleep(FAR_STEP_S if is_far else STEP_S)
 
 
 def _news(
-    project: Project, attempt: AttemptRow, read: dict[tuple[int, int], int]
+    project: Project, attempt: AttemptRow, cluster: str, read: dict[tuple[int, int], int]
 ) -> Iterator[Words]:
-    for log in logs(project, attempt):
+    for log in logs(project, attempt, cluster):
         place_ = (attempt.number, log.restart)
         data = log.read(read.get(place_, 0))
         if data:

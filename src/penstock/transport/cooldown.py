@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from penstock.errors import Denied, PenstockError, Unreachable, Untrusted
+from penstock.errors import Denied, PenstockError, Unattended, Unreachable, Untrusted
 
 UNREACHABLE_S = (5, 10, 30, 60, 120, 300)  # after the first failure, the second … and all further
 DENIED_S = (120, 600, 3600)
@@ -38,7 +38,7 @@ class Record:
 def after(record: Record, now: float, error: PenstockError | None) -> Record:
     """Return the record after a try that succeeded, or failed by an error. Pure."""
     opened = (*(at for at in record.opened if 0 <= now - at < WINDOW_S), now)
-    if error is None or isinstance(error, Untrusted):  # that its user mends, and tries at once
+    if error is None or isinstance(error, Untrusted | Unattended):  # users mend that, and try again
         until = opened[-MOST_OPENED] + WINDOW_S if len(opened) >= MOST_OPENED else 0.0
         why = f"{len(opened)} connections in {WINDOW_S // 60} minutes" if until else ""
         return Record(until=until, why=why, opened=opened)

@@ -8,7 +8,7 @@ from typing import Any
 
 import paramiko
 
-from penstock.errors import Denied, Unreachable
+from penstock.errors import Denied, Unattended, Unreachable
 from penstock.transport import host as hosts
 from penstock.transport.host import Host
 
@@ -60,7 +60,7 @@ def connect(host: Host, *, ask: Asker | None, timeout_s: float) -> Connection:
     def noted(title: str, questions: list[tuple[str, bool]]) -> list[str]:
         was_asked.append(title)
         if ask is None:
-            raise Denied(f"{host} asks for something that is to be typed", hint=NO_TERMINAL)
+            raise Unattended(f"{host} asks for something that is to be typed", hint=NO_TERMINAL)
         return ask(title, questions)
 
     try:

@@ -1,19 +1,184 @@
-"""Open the way to a cluster."""
+"""Ask the process that has the connection to a cluster, and start it where there is none."""
 
+import contextlib
+import hashlib
+import importlib.util
+import json
 import os
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
+from filelock import FileLock, Timeout
+
+from penstock import errors
+from penstock.errors import Lost, SettingsError, TransportError, Unreachable
 from penstock.settings import Cluster
-from penstock.transport.session import Session
-from penstock.transport.ssh import Peer
+from penstock.transport import agent as agents
+from penstock.transport.agent import Agent, Gone
+from penstock.transport.ssh import Peer, Said
+
+START_S = 300.0  # somebody may have to find a telephone first
+RECONNECT_S = 240.0  # beyond a request's own time: the connection may have to be made anew
 
 
 def peer(name: str, cluster: Cluster) -> Peer:
     """Return who answers for a cluster. Raises SettingsError."""
-    return Session(name, cluster, state_folder())
+    if importlib.util.find_spec("paramiko") is None:
+        raise SettingsError(
+            f"{name} is reached by SSH, and paramiko is not installed",
+            hint="pip install 'penstock[ssh]'",
+        )
+    return Shared(name, cluster, state_folder())
 
 
 def state_folder() -> Path:
     """Return the folder of this machine that all projects of the user share."""
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(base).expanduser() / "penstock" / "ssh"
+
+
+class Shared:
+    """A connection that a process of its own keeps, for this command and for others."""
+
+    def __init__(self, name: str, cluster: Cluster, state: Path) -> None:
+        self._name, self._cluster, self._state = name, cluster, state
+        body = [name, cluster.model_dump(mode="json"), str(state), agents.boot("", {})]
+        digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()[:16]
+        self.path = _runtime_folder() / f"{digest}.socket"
+        self._stream: socket.socket | None = None
+
+    def hello(self) -> Said:
+        """Return what the remote said of itself."""
+        return self.ask({"verb": "hello"}, timeout_s=60, is_safe=True)[0]
+
+    def ask(
+        self, said: Said, body: bytes = b"", *, timeout_s: float, is_safe: bool
+    ) -> tuple[Said, bytes]:
+        """Return the answer. Raises Unreachable or Lost."""
+        asked = {"said": said, "timeout_s": timeout_s, "is_safe": is_safe}
+        for is_last in (not is_safe, True):
+            stream = self._stream or self._open()
+            try:
+                answer, data = Agent(stream).ask(asked, body, timeout_s * 2 + RECONNECT_S)
+            except (OSError, Gone, ValueError) as error:
+                self.close()
+                if is_last:
+                    raise Lost(
+                        f"the process that has the connection to {self._name} ended: {error}",
+                        hint="it may have been done or not; that is looked up the next time",
+                    ) from error
+            else:
+                self._stream = stream
+                return _checked(answer), data
+        raise AssertionError
+
+    def close(self) -> None:
+        """Leave the process, which goes on for others."""
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = None
+
+    def end(self) -> bool:
+        """End the process, and the connection; return whether there was one."""
+        self.close()
+        try:
+            stream = self._connect()
+        except OSError:
+            return False
+        with stream, contextlib.suppress(OSError, Gone, ValueError):
+            Agent(stream).ask({"said": {"verb": "end"}}, b"", 10)
+        return True
+
+    def is_up(self) -> bool:
+        """Return whether there is a process that has the connection."""
+        try:
+            self._connect().close()
+        except OSError:
+            return False
+        return True
+
+    def _connect(self) -> socket.socket:
+        stream = socket.socket(socket.AF_UNIX)
+        try:
+            stream.connect(str(self.path))
+        except OSError:
+            stream.close()
+            raise
+        return stream
+
+    def _open(self) -> socket.socket:
+        with contextlib.suppress(OSError):
+            return self._connect()
+        try:
+            with FileLock(self.path.with_suffix(".lock"), timeout=START_S):
+                with contextlib.suppress(OSError):
+                    return self._connect()  # another has started it meanwhile
+                self._start()
+                return self._connect()
+        except Timeout as error:
+            raise Unreachable(
+                f"another command has been connecting to {self._name} for {START_S:.0f} s",
+                hint="does it wait for something to be typed?",
+            ) from error
+        except OSError as error:
+            raise Unreachable(f"the connection to {self._name} went away: {error}") from error
+
+    def _start(self) -> None:
+        """Start the process, and wait until it has logged in."""
+        is_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+        begin = {
+            "name": self._name,
+            "cluster": self._cluster.model_dump(mode="json"),
+            "state": str(self._state),
+            "path": str(self.path),
+            "is_terminal": is_terminal,
+        }
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", "penstock.transport.link"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if is_terminal else subprocess.DEVNULL,
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(begin).encode() + b"\n")
+                process.stdin.flush()
+            line = process.stdout.readline()
+            process.stdin.close()
+            process.stdout.close()
+            if not line:
+                raise Unreachable(
+                    f"the process that connects to {self._name} ended with {process.wait()}",
+                    hint="this is a bug in Penstock: please report it",
+                )
+            process.returncode = 0 if line == b"{}\n" else None  # it lives on, and is not ours
+            _checked(json.loads(line))
+
+
+def _checked(answer: Said) -> Said:
+    """Raise what was raised at the other end."""
+    if "raised" in answer:
+        kind: Any = getattr(errors, answer["raised"], TransportError)
+        raise kind(answer["what"], hint=answer["hint"])
+    return answer
+
+
+def _runtime_folder() -> Path:
+    """Return a folder that nobody else may look into; paths of sockets are short."""
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    folder = Path(base) / "penstock" if base and Path(base).is_dir() else None
+    if folder is None or len(str(folder)) > 80:
+        folder = Path(tempfile.gettempdir()) / f"penstock-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise SettingsError(
+            f"{folder} is not a folder of yours alone", hint="remove it, or ask who made it"
+        )
+    return folder

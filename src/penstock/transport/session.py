@@ -61,6 +61,10 @@ class Session:
         with self._lock:
             return self._ready().hello
 
+    def leave_terminal(self) -> None:
+        """Ask nobody any more: whoever could answer has gone on."""
+        self._ask_user = None
+
     def close(self) -> None:
         """End the connection."""
         with self._lock:
