@@ -8,7 +8,7 @@ from benchmarks import machine
 from benchmarks.figures import document, table
 from benchmarks.timing import BenchmarkError
 
-NAMES = ("submit", "rpcs", "cli", "ingest", "peers", "latency")
+NAMES = ("submit", "rpcs", "cli", "ingest", "peers", "latency", "crashes")
 
 
 def main(argv: list[str]) -> int:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -109,8 +110,16 @@ def has_news(state: Path) -> bool:
     return exits.is_dir() and any(not path.name.endswith(".new") for path in exits.iterdir())
 
 
-def collect(cluster: Cluster, state: Path) -> None:
-    """Tell the cluster which processes have ended, and how."""
+def end(cluster: Cluster, process: Process, status: int) -> None:
+    """Let a task end as its script did: a status above 128 is a signal's."""
+    is_signal = status > 128
+    cluster.end(process, code=0 if is_signal else status, signal=status - 128 if is_signal else 0)
+
+
+def collect(
+    cluster: Cluster, state: Path, ended: Callable[[Cluster, Process, int], None] = end
+) -> None:
+    """Tell the cluster which scripts have ended, and how; what they left behind is killed."""
     if not has_news(state):
         return
     known = {key(process): process for process in cluster.processes}
@@ -120,8 +129,6 @@ def collect(cluster: Cluster, state: Path) -> None:
         status = int(path.read_text() or "0")
         process = known.get(path.name)
         if process is not None:
-            is_signal = status > 128
-            cluster.end(
-                process, code=0 if is_signal else status, signal=status - 128 if is_signal else 0
-            )
+            _signal(state, process, signal.SIGKILL)
+            ended(cluster, process, status)
         path.unlink()

@@ -39,7 +39,7 @@ TICK_S = 0.05
 def here(site: Site | None = None) -> Site:
     """Return a site where the caller is an ordinary user, root too; all goes quickly there."""
     site = site or Site(schedule_s=0, completing_s=0, accounting_lag_s=0, requeue_wait_s=1)
-    me = User(_name(), os.getuid(), ("lab",))
+    me = User(user(), os.getuid(), ("lab",), qos=tuple(site.qos))
     others = tuple(user for user in site.users if user.name != me.name)
     return replace(site, users=(*others, me))
 
@@ -50,7 +50,8 @@ def small(cpus: int) -> Site:
     return replace(site, nodes=(NodeKind("n1", cpus=cpus, mem_mb=100_000),))
 
 
-def _name() -> str:
+def user() -> str:
+    """Return who calls the programs."""
     return pwd.getpwuid(os.getuid()).pw_name
 
 
@@ -96,7 +97,7 @@ def call(
 ) -> Finished:
     """Answer one call on the cluster in ``state``."""
     with opened(state) as cluster:
-        done = answer(cluster, argv, stdin=stdin, env=env, user=_name(), folder=folder)
+        done = answer(cluster, argv, stdin=stdin, env=env, user=user(), folder=folder)
         cluster.run_until(time.time())
         is_busy = cluster.unfinished > 0
     if is_busy and (state / execution.MARK).exists():
