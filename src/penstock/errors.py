@@ -16,6 +16,8 @@
     │   └── Unsure            it may or may not have said yes
     ├── TransportError        a command or a file did not get through
     │   ├── Unreachable       … to a machine that cannot be reached: nothing was done
+    │   │   ├── Denied        … as it refuses the login
+    │   │   └── Untrusted     … as its host key is not the one that is known
     │   └── Lost              … or nobody knows whether it did: the connection was lost
     └── StagingError          code or results could not be moved
 
@@ -112,6 +114,14 @@ class TransportError(PenstockError):
 
 class Unreachable(TransportError):
     """A machine could not be reached: surely nothing was done there."""
+
+
+class Denied(Unreachable):
+    """A machine refuses the login, or asks for what nobody is there to type."""
+
+
+class Untrusted(Unreachable):
+    """A machine shows a host key that is not known, or another than the known one."""
 
 
 class Lost(TransportError):

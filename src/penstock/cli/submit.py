@@ -23,7 +23,7 @@ WIDE = 60  # columns of a parameter that --dry-run shows
 WIDEST = 500  # … and of a run
 
 
-def submit(
+def submit(  # noqa: PLR0913, PLR0917  each is an option
     ctx: typer.Context,
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A YAML file.", show_default=False)],
     dry_run: Annotated[
@@ -33,6 +33,13 @@ def submit(
         str,
         typer.Option("--name", metavar="EXPERIMENT", help="In place of the one that the spec has."),
     ] = "",
+    cluster: Annotated[
+        str,
+        typer.Option("--cluster", metavar="NAME", help="On this cluster of your settings, by SSH."),
+    ] = "",
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Watch them until all have ended.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Submit the runs of a spec.
@@ -42,8 +49,8 @@ def submit(
     """
     from penstock.service import submit as service  # noqa: PLC0415  a YAML library
 
-    opened = project(ctx)
     wanted = service.read_spec(spec, experiment=name or None)
+    opened = project(ctx).on(cluster)
     if dry_run:
         _preview(service.preview(opened, wanted), as_json)
         return
@@ -51,7 +58,12 @@ def submit(
     _say(stored, as_json)
     output.flush()  # it is stored: that is known, whatever happens to us
     _send(opened, stored)
-    output.note(f"follow: penstock watch {stored.experiment}")
+    if follow:
+        from penstock.cli.watch import watch  # noqa: PLC0415
+
+        watch(ctx, stored.experiment)
+    else:
+        output.note(f"follow: penstock watch {stored.experiment}")
 
 
 def runs_of(stored: Submitted) -> str:

@@ -26,6 +26,7 @@ class World:
     clock: Clock
     user: str
     uid: int
+    alias: str = ""  # of the cluster in the settings, where it is reached by SSH
 
     @property
     def capabilities(self) -> Capabilities:
@@ -35,7 +36,7 @@ class World:
     @property
     def cluster(self) -> str:
         """Return the cluster's name, as the store has it."""
-        return self.capabilities.cluster
+        return self.alias or self.capabilities.cluster
 
     @property
     def holder(self) -> str:

@@ -1,5 +1,7 @@
 """Choose the scheduler."""
 
+from pathlib import Path
+
 from penstock.errors import TransportError
 from penstock.scheduler import config
 from penstock.scheduler.protocol import Scheduler
@@ -9,13 +11,13 @@ from penstock.transport.local import LocalTransport
 from penstock.transport.protocol import Transport
 
 
-def choose(settings: Settings, transport: Transport) -> Scheduler:
-    """Return the scheduler that the settings ask for."""
+def choose(settings: Settings, transport: Transport, *, memory: Path | None = None) -> Scheduler:
+    """Return the scheduler that the settings ask for; ``memory`` is a folder of this machine."""
     name, _ = why(settings, transport)
     if name == "slurm":
         return SlurmScheduler(
             transport,
-            memory=settings.home,
+            memory=memory or settings.home,
             way=config.way() if isinstance(transport, LocalTransport) else "",
             accounting_lag_s=settings.accounting_lag_s,
         )

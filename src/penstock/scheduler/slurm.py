@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from penstock.clock import Clock, SystemClock, stamp
-from penstock.errors import NoRoom, SchedulerError, SchedulerMissing, TransportError
+from penstock.errors import NoRoom, SchedulerError, SchedulerMissing, TransportError, Unreachable
 from penstock.model.evidence import Poll
 from penstock.model.run import Capabilities, Limits
 from penstock.planning.units import slurm_time
@@ -218,6 +218,8 @@ class SlurmScheduler:
         except SchedulerMissing:
             raise
         except SchedulerError as error:
+            if isinstance(error.__cause__, Unreachable):
+                raise  # the machine was not even spoken to: surely nothing was submitted
             raise reply.unsure(error.what) from error
         try:
             return reply.job(answer)

@@ -4,16 +4,19 @@ import os
 import pwd
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from penstock import settings as settings_module
 from penstock.clock import Clock, SystemClock
-from penstock.settings import Settings
+from penstock.errors import SettingsError
+from penstock.settings import PROJECT_FILE, Settings
 from penstock.store.connection import Store, open_store
 
 if TYPE_CHECKING:
     from penstock.reconciler.world import World
+    from penstock.transport.protocol import Transport
+    from penstock.transport.ssh import SshTransport
 
 
 @dataclass(frozen=True)
@@ -36,28 +39,126 @@ class Project:
     @cached_property
     def world(self) -> "World":
         """Return what a cycle works with. Raises SchedulerMissing where there is none."""
+        from penstock.transport.local import LocalTransport  # noqa: PLC0415  queries do without it
+
+        return self._world(LocalTransport(), os.getuid())
+
+    def _world(self, transport: "Transport", uid: int, cluster: str = "") -> "World":
         from penstock.reconciler.world import World  # noqa: PLC0415  queries do without it
         from penstock.scheduler import counted  # noqa: PLC0415
         from penstock.scheduler.choose import choose  # noqa: PLC0415
         from penstock.scheduler.slurm import SlurmScheduler  # noqa: PLC0415
-        from penstock.transport.local import LocalTransport  # noqa: PLC0415
 
-        transport = LocalTransport()
-        chosen = choose(self.settings, transport)
+        chosen = choose(self.settings, transport, memory=self.state)
         return World(
             settings=self.settings,
             store=self.store,
             scheduler=counted.Counted(
                 chosen,
-                counted.path_of(self.settings.home, self.user),
+                counted.path_of(self.state, self.user),
                 self.clock,
                 is_slurm=isinstance(chosen, SlurmScheduler),
             ),
             transport=transport,
             clock=self.clock,
             user=self.user,
-            uid=os.getuid(),
+            uid=uid,
+            alias=cluster,
         )
+
+    @property
+    def here(self) -> Settings:
+        """Return the settings of this machine, wherever the runs are."""
+        return self.settings
+
+    @property
+    def state(self) -> Path:
+        """Return the folder of this machine for small things about the scheduler."""
+        return self.settings.home
+
+    def state_of(self, cluster: str) -> Path:
+        """Return such a folder for another cluster."""
+        return self.here.home / "clusters" / cluster
+
+    def on(self, cluster: str) -> "Project":
+        """Return this project as it is on a cluster; itself where none is named.
+
+        Connects, where it is reached by SSH. Raises SettingsError, Unreachable.
+        """
+        if not cluster:
+            return self
+        if cluster not in self._far:
+            self._far[cluster] = _far(self, cluster)
+        return self._far[cluster]
+
+    @cached_property
+    def _far(self) -> "dict[str, FarProject]":
+        return {}
+
+
+@dataclass(frozen=True)
+class FarProject(Project):
+    """A project as it is on a cluster that is reached by SSH: folders are there, the store here."""
+
+    near: Project
+    cluster: str
+    transport: "SshTransport"
+
+    @cached_property
+    def store(self) -> Store:
+        """Return the store, which is here."""
+        return self.near.store
+
+    @cached_property
+    def world(self) -> "World":
+        """Return what a cycle works with there."""
+        self.state.mkdir(parents=True, exist_ok=True)
+        uid: int = self.transport.hello["uid"]  # who a cancelled job was cancelled by
+        return self._world(self.transport, uid, self.cluster)
+
+    @property
+    def here(self) -> Settings:
+        """Return the settings of this machine."""
+        return self.near.settings
+
+    @property
+    def state(self) -> Path:
+        """Return the folder of this machine for small things about the scheduler."""
+        return self.state_of(self.cluster)
+
+    def on(self, cluster: str) -> Project:
+        """Return the project on a cluster."""
+        return self.near.on(cluster)
+
+
+def _far(near: Project, name: str) -> FarProject:
+    """Open a project on a cluster."""
+    clusters = near.settings.clusters
+    if name not in clusters:
+        known = ", ".join(clusters) or "none"
+        raise SettingsError(
+            f"there is no cluster {name!r} in your settings",
+            hint=f"there are: {known}; [clusters.{name}] in {PROJECT_FILE} would be one",
+        )
+    cluster = clusters[name]
+    try:
+        from penstock.transport.peer import peer  # noqa: PLC0415  an extra
+        from penstock.transport.ssh import SshTransport  # noqa: PLC0415
+    except ImportError as error:
+        raise SettingsError(
+            f"{name} is reached by SSH, and {error.name} is not installed",
+            hint="pip install 'penstock[ssh]'",
+        ) from error
+    transport = SshTransport(peer(name, cluster), name)
+    root = PurePosixPath(transport.hello["home"])
+
+    def there(path: str) -> PurePosixPath:
+        return root / path.removeprefix("~/") if path != "~" else root
+
+    home = there(cluster.home)
+    results = there(cluster.results) if cluster.results else home / "runs"
+    settings = near.settings.on(name, home=str(home), results=str(results))
+    return FarProject(settings, near.clock, near, name, transport)
 
 
 def open_project(start: Path | None = None) -> Project:

@@ -4,7 +4,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 from penstock.errors import LimitReached, SchedulerError, SchedulerMissing, SpecError
@@ -19,7 +19,7 @@ from penstock.scheduler.protocol import Submission
 from penstock.service.project import Project
 from penstock.staging import code
 from penstock.store import submissions
-from penstock.store.submissions import NewSubmission, Submitted
+from penstock.store.submissions import NewSubmission, Param, Submitted
 from penstock.wire import argv, place
 
 
@@ -69,8 +69,8 @@ def preview(project: Project, spec: Spec, *, show: int = 20) -> Preview:
 
 
 def _would_be_ready(spec: Spec) -> Iterator[ReadyRun]:
-    for number, (stage, params) in enumerate(all_runs(spec), 1):
-        yield ReadyRun(number, "", stage, spec.experiment, number, 1, params)
+    for number, (stage, _) in enumerate(all_runs(spec), 1):
+        yield ReadyRun(number, "", stage, spec.experiment, number, 1, "")
 
 
 def _script(project: Project, spec: Spec, one: PlannedArray, number: int) -> tuple[str, str]:
@@ -107,8 +107,13 @@ def _submission(
 def all_runs(spec: Spec) -> Iterator[tuple[int, Params]]:
     """Yield the position of the stage and the parameters of every run, in order."""
     for number, stage in enumerate(spec.stages):
-        for params in sweep.expand(stage.sweep):
-            yield number, params
+        yield from zip(repeat(number), sweep.expand(stage.sweep))
+
+
+def _to_be_stored(spec: Spec) -> Iterator[tuple[int, tuple[Param, ...]]]:
+    """Yield the same as the store keeps it."""
+    for number, stage in enumerate(spec.stages):
+        yield from zip(repeat(number), sweep.combine(stage.sweep, submissions.param))
 
 
 def check(project: Project, spec: Spec, limits: Limits | None) -> None:
@@ -143,7 +148,7 @@ def submit(project: Project, spec: Spec) -> Submitted:
     Raises SpecError, Refused, StagingError, StoreError. What was returned cannot be lost.
     """
     world = project.world
-    settings = project.settings
+    settings = project.here
     check(project, spec, _limits(project))
     archive = code.archive(
         Path(spec.folder),
@@ -151,6 +156,7 @@ def submit(project: Project, spec: Spec) -> Submitted:
         home=settings.home,
         exclude=[settings.home, settings.results],
     )
+    _deliver(project, archive)
     new = NewSubmission(
         uid=secrets.token_hex(8),
         project=settings.project_name,
@@ -161,11 +167,21 @@ def submit(project: Project, spec: Spec) -> Submitted:
         folder=spec.folder,
         file=spec.file,
         code=archive.digest,
-        stages=tuple(_as_called(stage) for stage in spec.stages),
+        # What this shell finds is not what a cluster elsewhere has.
+        stages=spec.stages if world.alias else tuple(_as_called(stage) for stage in spec.stages),
         tags=spec.tags,
     )
     with project.store.write() as tx:
-        return submissions.insert(tx, new, all_runs(spec), project.clock.now())
+        return submissions.insert(tx, new, _to_be_stored(spec), project.clock.now())
+
+
+def _deliver(project: Project, archive: code.Archive) -> None:
+    """Bring the code to where the runs are, if it is not there."""
+    there = str(project.settings.home / "code" / archive.path.name)
+    if project.settings.home != project.here.home:
+        transport = project.world.transport
+        if transport.digest(there) is None:  # it is named by its content, and written whole
+            transport.put(there, archive.path.read_bytes())
 
 
 # The programs that a command finds are those of the moment of submit, whoever sends it and when:

@@ -31,23 +31,58 @@ class Upkeep:
 
         ``force``: look, due or not. ``act``: tell the scheduler what users asked, due or not.
         """
+        from penstock.reconciler.cycle import Report  # noqa: PLC0415  queries do without it
+
+        clusters = self.project.settings.clusters
+        live = _live(self.project) if clusters else set()
+        far = sorted(live & clusters.keys())
+        whole = Report()
+        if not far or live - clusters.keys():
+            whole = self._step(self.project, force=force, act=act)
+        for name in far:
+            _add(whole, self._far_step(name, force=force, act=act))
+        return whole
+
+    def _far_step(self, cluster: str, *, force: bool, act: bool) -> "Report":
+        """Run a cycle on another cluster, if one is due: each needs the connection.
+
+        One that cannot be reached keeps back no other, and is tried less and less often.
+        """
+        from penstock.reconciler.cycle import Report  # noqa: PLC0415
+
+        path = self._path(self.project.state_of(cluster))
+        pace = read_pace(path)
+        if not (force or act or pace.is_due(self.project.clock.now())):
+            return Report()
+        try:
+            there = self.project.on(cluster)
+            return Upkeep(there)._step(there, force=force, act=act)  # noqa: SLF001  a sibling
+        except PenstockError as error:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._looked(path, pace, changed=False, failed=True)
+            return Report(odd=[f"{cluster}: {error}"])
+
+    def _step(self, project: Project, *, force: bool, act: bool) -> "Report":
         from penstock.reconciler.cycle import cycle  # noqa: PLC0415  queries do without it
 
-        now = self.project.clock.now()
+        now = project.clock.now()
         pace = read_pace(self.path)
         look = force or pace.is_due(now)
         try:
-            report = cycle(self.project.world, look=look, plan=look or act)
+            report = cycle(project.world, look=look, plan=look or act)
         except PenstockError:
             if look:
-                self._looked(pace, changed=False, failed=True)
+                self._looked(self.path, pace, changed=False, failed=True)
             raise
         if look and not report.is_other:
             self._looked(
-                pace, changed=bool(report.changed or report.sent), failed=not report.polled
+                self.path,
+                pace,
+                changed=bool(report.changed or report.sent),
+                failed=not report.polled,
             )
         elif report.changed or report.sent:
-            self.quicken(self.project.settings.poll_s)
+            self.quicken(project.settings.poll_s)
         return report
 
     def quicken(self, wait_s: float) -> None:
@@ -58,13 +93,31 @@ class Upkeep:
     @property
     def path(self) -> Path:
         """Return the file that has the pace."""
-        return self.project.settings.home / f"pace.{self.project.user}"
+        return self._path(self.project.state)
 
-    def _looked(self, last: Pace, *, changed: bool, failed: bool) -> None:
+    def _path(self, folder: Path) -> Path:
+        return folder / f"pace.{self.project.user}"
+
+    def _looked(self, path: Path, last: Pace, *, changed: bool, failed: bool) -> None:
         settings = self.project.settings
         now = self.project.clock.now()
         bounds = (settings.poll_s, max(settings.poll_s, settings.poll_max_s))
-        write_pace(self.path, after(last, now, changed=changed, failed=failed, bounds_s=bounds))
+        write_pace(path, after(last, now, changed=changed, failed=failed, bounds_s=bounds))
+
+
+def _live(project: Project) -> set[str]:
+    with project.store.read() as view:
+        return attempts.live_clusters(view, user=project.user)
+
+
+def _add(whole: "Report", one: "Report") -> None:
+    """Add to a report what a cycle on another cluster did."""
+    whole.changed += one.changed
+    whole.ended += one.ended
+    whole.sent += one.sent
+    whole.odd += one.odd
+    whole.polled = whole.polled or one.polled
+    whole.is_other = whole.is_other or one.is_other
 
 
 def read_pace(path: Path) -> Pace:

@@ -27,7 +27,7 @@ _READY = (
     " JOIN submission ON submission.id = stage.submission_id"
     " WHERE run.state = 'ready' AND submission.owner = ? AND submission.cluster = ?"
 )
-_ELEMENT = "run.id, run.uid, run.stage_id, experiment.name, run.number, run.params, "
+_ELEMENT = "run.id, run.uid, run.stage_id, experiment.name, run.number, {}, run.params"
 
 
 # --- runs to be planned ---------------------------------------------------------------------------
@@ -48,6 +48,18 @@ def has_live(tx: Connection, *, user: str) -> bool:
     return bool(tx.one(arrays_left, (user,)) or tx.one(runs_left, (user,)))
 
 
+def live_clusters(tx: Connection, *, user: str) -> set[str]:
+    """Return the clusters where a user has runs to be planned, or arrays that are not folded."""
+    arrays_left = (
+        "SELECT DISTINCT cluster FROM job_array WHERE owner = ?"
+        " AND intent IN ('intended', 'sending', 'accepted', 'ended')"
+    )
+    of_any = _READY.replace(" AND submission.cluster = ?", "")
+    rows = [*tx.execute(arrays_left, (user,))]
+    rows += tx.execute("SELECT DISTINCT submission.cluster" + of_any, (user,))
+    return {cluster for (cluster,) in rows}
+
+
 def ready_stages(tx: Connection, *, user: str, cluster: str) -> list[int]:
     """Return the ids of the stages that have runs to be planned."""
     found = tx.execute("SELECT DISTINCT run.stage_id" + _READY + " ORDER BY 1", (user, cluster))
@@ -58,13 +70,12 @@ def ready(tx: Connection, *, user: str, cluster: str) -> Iterator[ReadyRun]:
     """Yield the runs to be planned, by stage and then by id; streamed."""
     found = tx.execute(
         "SELECT "
-        + _ELEMENT
-        + "run.attempt + 1"
+        + _ELEMENT.format("run.attempt + 1")
         + _READY.replace(" WHERE", " JOIN experiment ON experiment.id = run.experiment_id WHERE")
         + " ORDER BY run.stage_id, run.id",
         (user, cluster),
     )
-    return map(_ready_run, found)
+    return map(ReadyRun._make, found)
 
 
 def stages(tx: Connection, ids: Iterable[int]) -> dict[int, StageRow]:
@@ -80,11 +91,6 @@ def stages(tx: Connection, ids: Iterable[int]) -> dict[int, StageRow]:
         for stage, body, code, folder in found:
             named[stage] = StageRow(stage, bodies.stage_of(body), code, folder)
     return named
-
-
-def _ready_run(row: tuple[Any, ...]) -> ReadyRun:
-    run, uid, stage, experiment, number, params, attempt = row
-    return ReadyRun(run, uid, stage, experiment, number, attempt, bodies.params_of(params))
 
 
 # --- arrays ---------------------------------------------------------------------------------------
@@ -127,18 +133,32 @@ def insert_array(
 
 
 def _insert_attempts(tx: Connection, array: int, runs: Sequence[ReadyRun], now: float) -> None:
-    moved = tx.executemany(
-        "UPDATE run SET state = 'queued', cause = NULL, attempt = ?, started_at = NULL,"
-        " ended_at = NULL WHERE id = ? AND state = 'ready' AND attempt = ?",
-        [(run.attempt, run.id, run.attempt - 1) for run in runs],
-    )
+    by_attempt: dict[int, list[int]] = {}
+    for run in runs:
+        by_attempt.setdefault(run.attempt, []).append(run.id)
+    moved = sum(_queue(tx, number, ids) for number, ids in by_attempt.items())
     if moved != len(runs):
         raise StoreError(f"{len(runs) - moved} runs of a planned array are not ready any more")
     first = tx.reserve("attempt")
-    tx.executemany(
-        "INSERT INTO attempt (id, run_id, number, array_id, idx, state, detail, reason, restart,"
-        " job, node, created_at) VALUES (?, ?, ?, ?, ?, 'queued', '', '', 0, '', '', ?)",
-        [(first + index, run.id, run.attempt, array, index, now) for index, run in enumerate(runs)],
+    tx.insert(
+        "attempt (id, run_id, number, array_id, idx, state, detail, reason, restart, job, node,"
+        " created_at)",
+        (
+            (first + index, run.id, run.attempt, array, index, "queued", "", "", 0, "", "", now)
+            for index, run in enumerate(runs)
+        ),
+    )
+
+
+def _queue(tx: Connection, number: int, ids: list[int]) -> int:
+    """Move runs from READY to QUEUED, with the attempt of this number; return how many moved."""
+    return sum(
+        tx.change(
+            "UPDATE run SET state = 'queued', cause = NULL, attempt = ?, started_at = NULL,"
+            f" ended_at = NULL WHERE state = 'ready' AND attempt = ? AND id IN {rows.marks(batch)}",
+            (number, number - 1, *batch),
+        )
+        for batch in rows.batches(ids)
     )
 
 
@@ -219,12 +239,14 @@ def update_array(
 def elements(tx: Connection, array_id: int) -> list[ReadyRun]:
     """Return the runs of an array in the order of their indices: what its manifest is made of."""
     found = tx.execute(
-        "SELECT " + _ELEMENT + "attempt.number FROM attempt JOIN run ON run.id = attempt.run_id"
+        "SELECT "
+        + _ELEMENT.format("attempt.number")
+        + " FROM attempt JOIN run ON run.id = attempt.run_id"
         " JOIN experiment ON experiment.id = run.experiment_id"
         " WHERE attempt.array_id = ? ORDER BY attempt.idx",
         (array_id,),
     )
-    return [_ready_run(row) for row in found]
+    return list(map(ReadyRun._make, found))
 
 
 def dissolve(tx: Connection, array_id: int, now: datetime) -> None:

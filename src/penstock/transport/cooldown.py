@@ -1,0 +1,111 @@
+"""Wait before a host is tried again, in all processes: failures must not look like an attack.
+
+A small file for each host, and a lock, so that only one process connects at a time. Sites ban
+addresses for many connections, whether these succeed or not; so both count.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from penstock.errors import Denied, PenstockError, Unreachable, Untrusted
+
+UNREACHABLE_S = (5, 10, 30, 60, 120, 300)  # after the first failure, the second … and all further
+DENIED_S = (120, 600, 3600)
+WINDOW_S = 600
+MOST_OPENED = 12  # connections in such a time, even if all succeed
+LOCK_S = 180  # somebody may be typing a code
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of the last tries."""
+
+    failures: int = 0
+    denials: int = 0
+    until: float = 0.0
+    why: str = ""
+    opened: tuple[float, ...] = ()
+
+
+def after(record: Record, now: float, error: PenstockError | None) -> Record:
+    """Return the record after a try that succeeded, or failed by an error. Pure."""
+    opened = (*(at for at in record.opened if 0 <= now - at < WINDOW_S), now)
+    if error is None or isinstance(error, Untrusted):  # that its user mends, and tries at once
+        until = opened[-MOST_OPENED] + WINDOW_S if len(opened) >= MOST_OPENED else 0.0
+        why = f"{len(opened)} connections in {WINDOW_S // 60} minutes" if until else ""
+        return Record(until=until, why=why, opened=opened)
+    if isinstance(error, Denied):
+        wait_s = DENIED_S[min(record.denials, len(DENIED_S) - 1)]
+        changed = replace(record, denials=record.denials + 1)
+    else:
+        wait_s = UNREACHABLE_S[min(record.failures, len(UNREACHABLE_S) - 1)]
+        changed = replace(record, failures=record.failures + 1)
+    return replace(changed, until=now + wait_s, why=str(error), opened=opened)
+
+
+class Cooldown:
+    """The record of a host, shared by processes."""
+
+    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
+        self._path, self._now = path, now
+
+    def read(self) -> Record:
+        """Return the record; an empty one where there is none, or none that can be read."""
+        try:
+            found = json.loads(self._path.read_text())
+            return Record(**{**found, "opened": tuple(found["opened"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            return Record()
+
+    def forget(self) -> None:
+        """Let the next try be at once: its user says that the cause is gone."""
+        self._write(Record(opened=self.read().opened))
+
+    @contextlib.contextmanager
+    def trying(self, host: str) -> Iterator[None]:
+        """Hold the lock for a try, and note how it ended. Raises Unreachable where it is early."""
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            with FileLock(self._path.with_suffix(".lock"), timeout=LOCK_S):
+                self._check(host)
+                try:
+                    yield
+                except Unreachable as error:
+                    self._write(after(self.read(), self._now(), error))
+                    raise
+                self._write(after(self.read(), self._now(), None))
+        except Timeout as error:
+            raise Unreachable(
+                f"another process has been connecting to {host} for {LOCK_S} s",
+                hint=f"does it wait for something to be typed? its lock: {error.lock_file}",
+            ) from error
+
+    def _check(self, host: str) -> None:
+        record = self.read()
+        left_s = record.until - self._now()
+        if not 0 < left_s <= max(*DENIED_S, WINDOW_S):  # a clock that was set back is no reason
+            return
+        lines = record.why.splitlines() or [""]
+        kind = Denied if record.denials else Unreachable
+        raise kind(
+            f"{host} is not tried again for {left_s:.0f} s, so that the site does not ban you; "
+            f"before: {lines[0]}",
+            hint=(lines[1].strip() + "; " if len(lines) > 1 else "")
+            + f"when that is mended, remove {self._path}",
+        )
+
+    def _write(self, record: Record) -> None:
+        aside = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
+        with contextlib.suppress(OSError):  # then the next one tries sooner
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(asdict(record), file)
+            aside.replace(self._path)

@@ -1,0 +1,238 @@
+"""What is known of a host beforehand: from the settings, ~/.ssh/config, known_hosts."""
+
+import base64
+import binascii
+import fnmatch
+import hashlib
+import hmac
+import os
+import pwd
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paramiko
+
+from penstock.errors import SettingsError, Untrusted
+from penstock.settings import Cluster
+
+CONFIG = Path("~/.ssh/config")
+SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
+KNOWN = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+KNOWN_TO_ALL = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
+MOST_JUMPS = 5
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where to connect to, as whom, by what, and through which others."""
+
+    name: str  # as its user says it
+    address: str
+    port: int
+    user: str
+    keys: tuple[Path, ...]
+    agent: str  # socket of an SSH agent; empty: none is asked
+    known_hosts: tuple[Path, ...]
+    alias: str = ""  # under which its key is known, in place of address and port
+    jumps: tuple["Host", ...] = ()  # first to last
+
+    @property
+    def known_as(self) -> str:
+        """Return the name that known_hosts files have for it."""
+        if self.alias:
+            return self.alias
+        return self.address if self.port == 22 else f"[{self.address}]:{self.port}"
+
+    def __str__(self) -> str:
+        port = "" if self.port == 22 else f":{self.port}"
+        return f"{self.user}@{self.address}{port}"
+
+
+def resolve(cluster: Cluster, *, config: Path | None = None) -> Host:
+    """Return where a cluster is. Raises SettingsError."""
+    read = _Config(config)
+    jump = cluster.proxy_jump or None
+    found = read.host(
+        cluster.host, user=cluster.user, port=cluster.port, jump=jump, agent=cluster.agent
+    )
+    keys = (Path(cluster.key).expanduser(),) if cluster.key else found.keys
+    if cluster.key and not keys[0].is_file():
+        raise SettingsError(f"there is no key {keys[0]}", hint="`key` of the cluster says so")
+    return Host(
+        **{
+            **vars(found),
+            "keys": keys,
+            "agent": "" if cluster.key else found.agent,
+            "known_hosts": tuple(path.expanduser() for path in cluster.known_hosts)
+            or found.known_hosts,
+        }
+    )
+
+
+class _Config:
+    def __init__(self, path: Path | None) -> None:
+        self._read = paramiko.SSHConfig()
+        for file in (path or CONFIG.expanduser(), SYSTEM_CONFIG):
+            try:
+                with file.open() as lines:
+                    self._read.parse(lines)
+            except OSError:
+                continue
+            except paramiko.SSHException as error:
+                raise SettingsError(
+                    f"{file} cannot be read: {error}", hint="mend it, or put less into it"
+                ) from error
+
+    def host(
+        self, name: str, *, user: str, port: int, jump: str | None, agent: bool, depth: int = 0
+    ) -> Host:
+        if depth > MOST_JUMPS:
+            raise SettingsError(f"{name} is reached through itself", hint="look at ProxyJump")
+        try:
+            said: dict[str, Any] = self._read.lookup(name)
+        except paramiko.SSHException as error:
+            raise SettingsError(f"~/.ssh/config, {name}: {error}") from error
+        jump = said.get("proxyjump", "none") if jump is None else jump
+        if said.get("proxycommand", "none") != "none" and jump == "none":
+            raise SettingsError(
+                f"{name} has a ProxyCommand in ~/.ssh/config, which is not supported",
+                hint="a ProxyJump is; or `proxy_jump` in the settings of the cluster",
+            )
+        given = [Path(one).expanduser() for one in said.get("identityfile", ())]
+        keys = given or [Path(one).expanduser() for one in KEYS]
+        return Host(
+            name=name,
+            address=said["hostname"],
+            port=port or int(said.get("port", 22)),
+            user=user or said.get("user", "") or pwd.getpwuid(os.getuid()).pw_name,
+            keys=tuple(key for key in keys if key.is_file()),
+            agent=_agent(said) if agent else "",
+            known_hosts=tuple(
+                Path(one).expanduser()
+                for one in (
+                    *said.get("userknownhostsfile", " ".join(KNOWN)).split(),
+                    *said.get("globalknownhostsfile", " ".join(KNOWN_TO_ALL)).split(),
+                )
+            ),
+            alias=said.get("hostkeyalias", ""),
+            jumps=tuple(self._jumps(jump, agent, depth)),
+        )
+
+    def _jumps(self, text: str, agent: bool, depth: int) -> Iterator[Host]:
+        if text == "none":
+            return
+        for one in text.split(","):
+            user, _, place = one.strip().rpartition("@")
+            address, _, port = place.rpartition(":") if place[-1:] != "]" else (place, "", "")
+            if not address:
+                address, port = place, ""
+            number = int(port) if port.isdecimal() else 0
+            found = self.host(
+                address.strip("[]"), user=user, port=number, jump=None, agent=agent, depth=depth + 1
+            )
+            yield from found.jumps
+            yield found
+
+
+def _agent(said: dict[str, Any]) -> str:
+    if said.get("identitiesonly", "no") == "yes":
+        return ""
+    named: str = said.get("identityagent", "SSH_AUTH_SOCK")
+    if named == "none":
+        return ""
+    if named.startswith("$"):
+        named = named.strip("${}")
+    return os.environ.get(named, "") if named.isidentifier() else str(Path(named).expanduser())
+
+
+# --- host keys
+
+
+@dataclass(frozen=True)
+class Known:
+    """A key that a file has for a host."""
+
+    file: Path
+    line: int
+    kind: str
+    key: bytes
+    is_revoked: bool
+
+
+def known(host: Host) -> list[Known]:
+    """Return the keys that the files have for a host."""
+    return [one for file in host.known_hosts for one in _lines(file, host.known_as)]
+
+
+def _lines(file: Path, name: str) -> Iterator[Known]:
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        marker = words.pop(0) if words and words[0].startswith("@") else ""
+        if len(words) < 3 or words[0].startswith("#") or marker == "@cert-authority":
+            continue
+        if _matches(words[0], name):
+            try:
+                key = base64.b64decode(words[2], validate=True)
+            except (binascii.Error, ValueError):
+                continue
+            yield Known(file, number, words[1], key, marker == "@revoked")
+
+
+def _matches(names: str, name: str) -> bool:
+    if names.startswith("|1|"):
+        _, _, salt, digest = names.split("|")[:4]
+        try:
+            made = hmac.new(base64.b64decode(salt), name.encode(), hashlib.sha1).digest()
+            return hmac.compare_digest(made, base64.b64decode(digest))
+        except (binascii.Error, ValueError):
+            return False
+    found = False
+    for pattern in names.lower().split(","):
+        # Brackets stand for themselves here, and not for a set.
+        glob = pattern.removeprefix("!").replace("[", "[[]")
+        if fnmatch.fnmatchcase(name.lower(), glob):
+            if pattern.startswith("!"):
+                return False
+            found = True
+    return found
+
+
+def check(host: Host, kind: str, key: bytes, keys: Sequence[Known]) -> None:
+    """Raise Untrusted unless the key that a host shows is known; nothing is ever added."""
+    right = [one for one in keys if one.key == key]
+    if any(one.is_revoked for one in right):
+        one = right[0]
+        raise Untrusted(
+            f"{host} shows a host key that was revoked ({one.file}:{one.line})",
+            hint="do not connect; ask the site's administrators",
+        )
+    if right:
+        return
+    shown = fingerprint(key)
+    scan = f"ssh-keyscan -t {kind.removeprefix('ssh-')} -p {host.port} {host.address}"
+    log_in = f"ssh {'' if host.port == 22 else f'-p {host.port} '}{host.user}@{host.address}"
+    if not keys:
+        raise Untrusted(
+            f"the host key of {host} is not known: {kind} {shown}",
+            hint=f"compare it with what the site publishes (`{scan} | ssh-keygen -lf -` shows it "
+            f"too), then take it: `{log_in}`, once, and answer yes",
+        )
+    old = next((one for one in keys if one.kind == kind), keys[0])
+    raise Untrusted(
+        f"the host key of {host} has CHANGED: it shows {kind} {shown}, and {old.file}:{old.line} "
+        f"has {old.kind} {fingerprint(old.key)}. Somebody may be in between",
+        hint="ask the site whether the key is new. If it is, forget the old one: "
+        f"`ssh-keygen -f {old.file} -R '{host.known_as}'`, then `{log_in}`, compare, answer yes",
+    )
+
+
+def fingerprint(key: bytes) -> str:
+    """Return a key's fingerprint as ssh-keygen prints it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")

@@ -1,0 +1,265 @@
+"""A session on a remote: one connection that comes back by itself, and the program there."""
+
+import contextlib
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import paramiko
+
+from penstock import failpoint
+from penstock.errors import Denied, Lost, Unreachable
+from penstock.settings import Cluster
+from penstock.transport import agent as agents
+from penstock.transport import host as hosts
+from penstock.transport import login
+from penstock.transport.agent import Agent, Gone, Said, Silence
+from penstock.transport.cooldown import Cooldown
+
+IDLE_S = 20  # after such a time it is looked whether the connection still is one, before it is used
+PING_S = 10
+COUNTED_BYTES = 1 << 18
+BROKEN = (OSError, EOFError, paramiko.SSHException, ValueError)
+
+
+class Session:
+    """Ask the remote, over a connection that is made when it is needed."""
+
+    def __init__(
+        self,
+        name: str,
+        cluster: Cluster,
+        state: Path,
+        *,
+        ask: login.Asker | None = None,
+        config: Path | None = None,
+    ) -> None:
+        """``state`` is a folder of this machine that all processes of the user share."""
+        self.name, self._cluster, self._ask_user = name, cluster, ask
+        self._host = hosts.resolve(cluster, config=config)
+        self._state = state / str(self._host).replace("/", "_")
+        self._cooldown = Cooldown(self._state.with_name(self._state.name + ".json"))
+        self._login = self._state.with_name(f"{self._state.name}.{name}.login.json")
+        self._lock = threading.RLock()
+        self._connection: login.Connection | None = None
+        self._channel: Any = None
+        self._agent: Agent | None = None
+        self._used_at = 0.0
+
+    @property
+    def was_asked(self) -> bool:
+        """Return whether somebody typed something for this connection."""
+        return self._connection is not None and self._connection.was_asked
+
+    def hello(self) -> Said:
+        """Return what the remote said of itself."""
+        with self._lock:
+            return self._ready().hello
+
+    def close(self) -> None:
+        """End the connection."""
+        with self._lock:
+            self._drop()
+
+    def ask(
+        self, said: Said, body: bytes = b"", *, timeout_s: float, is_safe: bool
+    ) -> tuple[Said, bytes]:
+        """Return the answer. Raises Unreachable or Lost."""
+        with self._lock:
+            for is_last in (not is_safe, True):
+                agent = self._ready()
+                try:
+                    answer = self._once(agent, said, body, timeout_s)
+                except BROKEN as error:
+                    self._drop(is_silent=isinstance(error, TimeoutError))
+                    if is_last:
+                        raise self._lost(said, error) from error
+                else:
+                    break
+            else:
+                raise AssertionError
+            if self._is_stale(said, answer[0]):
+                return self.ask(said, body, timeout_s=timeout_s, is_safe=is_safe)
+            return answer
+
+    def _once(self, agent: Agent, said: Said, body: bytes, timeout_s: float) -> tuple[Said, bytes]:
+        self._count(said["verb"])
+        failpoint.hit("ssh.asking")
+        answer, data = agent.ask(said, body, timeout_s)
+        failpoint.hit("ssh.answered")
+        self._used_at = time.monotonic()
+        self._keep_login(answer)
+        return answer, data
+
+    def _lost(self, said: Said, error: Exception) -> Lost:
+        what = said["argv"][0] if said["verb"] == "run" else said["verb"]
+        why = "it does not answer any more" if isinstance(error, TimeoutError) else str(error)
+        return Lost(
+            f"the connection to {self._host} was lost before {what} was answered: {why}",
+            hint="it may have been done or not; that is looked up when the connection is back",
+        )
+
+    # --- the connection
+
+    def _ready(self) -> Agent:
+        """Return the program that serves there; connect and send it where that must be."""
+        if self._agent is not None and self._is_well(self._agent):
+            return self._agent
+        if self._connection is None or not self._connection.is_open:
+            self._drop(is_silent=True)
+            self._connect()
+        self._agent = self._begin()
+        return self._agent
+
+    def _is_well(self, agent: Agent) -> bool:
+        if self._connection is None or not self._connection.is_open or self._channel.closed:
+            self._drop()
+            return False
+        if time.monotonic() - self._used_at < IDLE_S:
+            return True
+        try:
+            agent.ask({"verb": "ping"}, b"", PING_S)
+        except BROKEN as error:
+            self._drop(is_silent=isinstance(error, TimeoutError))
+            return False
+        self._used_at = time.monotonic()
+        return True
+
+    def _connect(self) -> None:
+        with self._cooldown.trying(str(self._host)):
+            self._count("connect")
+            self._connection = login.connect(
+                self._host, ask=self._ask_user, timeout_s=self._cluster.connect_s
+            )
+        failpoint.hit("ssh.connected")
+
+    def _drop(self, *, is_silent: bool = False) -> None:
+        """Give up the program there; the connection too, if it is closed or silent."""
+        self._agent = None
+        if self._channel is not None:
+            with contextlib.suppress(*BROKEN):
+                self._channel.close()
+            self._channel = None
+        if self._connection is not None and (is_silent or not self._connection.is_open):
+            with contextlib.suppress(*BROKEN):
+                self._connection.close()
+            self._connection = None
+
+    # --- the program that serves there
+
+    def _begin(self) -> Agent:
+        assert self._connection is not None
+        cluster = self._cluster
+        try:
+            line = agents.command(cluster.python)
+            self._channel = self._connection.command(line, cluster.connect_s)
+            agent = Agent(self._channel)
+            said = agent.begin(
+                path=cluster.path, is_login=cluster.login_shell, login=self._remembered()
+            )
+        except Gone as error:
+            raise self._not_begun(error) from error
+        except Silence as error:
+            self._drop()
+            raise Unreachable(f"{self._host}: {error.what}", hint=error.hint) from error
+        except BROKEN as error:
+            self._drop(is_silent=True)
+            raise Unreachable(
+                f"{self._host} lets us in, but begins no command: {error or type(error).__name__}",
+                hint=f"does `ssh {self._host.name} true` end? a .bashrc may wait for something",
+            ) from error
+        self._used_at = time.monotonic()
+        self._keep_login(said)
+        return agent
+
+    def _not_begun(self, error: Gone) -> Unreachable:
+        """Return why our program did not begin, from what was printed in its place."""
+        channel, self._agent = self._channel, None
+        words = error.noise
+        code = -1
+        with contextlib.suppress(*BROKEN):
+            channel.settimeout(2)
+            while more := channel.recv_stderr(1 << 16):
+                words += more
+        with contextlib.suppress(*BROKEN):
+            code = channel.recv_exit_status() if channel.status_event.wait(5) else -1
+        self._drop()
+        shown = words.decode(errors="replace").strip()[-500:]
+        python = self._cluster.python
+        if code == 127 or "not found" in shown:
+            return Unreachable(
+                f"{self._host} has no {python}: {shown}",
+                hint=f"name one: `python` in [clusters.{self.name}]; 3.6 or later",
+            )
+        if code == -1 and not shown:
+            return Unreachable(
+                f"{self._host} closed the connection before a command began",
+                hint="is its disk full, or a limit on logins reached? it is tried again later",
+            )
+        return Denied(
+            f"{self._host} lets us in, but runs no command; it says: {shown or 'nothing'}",
+            hint="the account may be locked, or its .bashrc end the shell: "
+            f"`ssh {self._host.name} true` must end without a word",
+        )
+
+    # --- what a login shell there has set
+
+    def _remembered(self) -> dict[str, str]:
+        try:
+            found = json.loads(self._login.read_text())
+            return {str(key): str(value) for key, value in found.items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
+    def _keep_login(self, said: Said) -> None:
+        if found := said.get("login"):
+            self._replace(self._login, json.dumps(found))
+
+    def _is_stale(self, said: Said, answer: Said) -> bool:
+        """Forget a login shell's PATH by which a program is not found any more."""
+        if said["verb"] != "run" or answer.get("errno") != 2 or not self._login.exists():
+            return False
+        is_new = "login" in answer
+        self._login.unlink(missing_ok=True)
+        self._drop()
+        return not is_new and not self._cluster.login_shell
+
+    def _replace(self, path: Path, text: str) -> None:
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with contextlib.suppress(OSError):
+            aside.write_text(text)
+            aside.replace(path)
+
+    def _count(self, what: str) -> None:
+        """Note a connection, or a remote command: a line of a small file for each."""
+        path = self._state.with_name(self._state.name + ".asked")
+        with contextlib.suppress(OSError):  # a count is not worth a failure
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if path.exists() and path.stat().st_size > COUNTED_BYTES:
+                path.replace(path.with_name(path.name + ".1"))
+            with path.open("a") as file:
+                file.write(f"{time.time():.3f} {what}\n")
+
+
+def on_terminal() -> Callable[[str, list[tuple[str, bool]]], list[str]]:
+    """Return what asks a person on this process's terminal."""
+    import getpass  # noqa: PLC0415  seldom needed
+
+    def ask(title: str, questions: list[tuple[str, bool]]) -> list[str]:
+        with open("/dev/tty", "r+b", buffering=0) as raw:  # noqa: PTH123
+            os.write(raw.fileno(), f"{title}\n".encode())
+            answers = []
+            for prompt, is_shown in questions:
+                if is_shown:
+                    os.write(raw.fileno(), prompt.encode())
+                    answers.append(raw.readline().decode().rstrip("\n"))
+                else:
+                    answers.append(getpass.getpass(prompt))
+            return answers
+
+    return ask

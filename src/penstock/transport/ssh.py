@@ -1,0 +1,158 @@
+"""Commands and files of a machine that is reached by SSH, over one connection for everything."""
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from penstock.errors import NotFoundError, TransportError
+from penstock.transport.local import unmoved
+from penstock.transport.protocol import Finished, Tail, Wanted
+
+MARGIN_S = 30  # an answer may come so much later than a command is killed
+FILES_S = 120
+GATHER_BYTES = 1 << 24  # of one answer; the rest comes with the next
+PIECE_BYTES = 1 << 24  # of a large file
+
+Said = dict[str, Any]
+
+
+class Peer(Protocol):
+    """Whoever answers: a connection of our own, or a process that has one for all of us."""
+
+    def ask(
+        self, said: Said, body: bytes = b"", *, timeout_s: float, is_safe: bool
+    ) -> tuple[Said, bytes]:
+        """Return the answer. Raises Unreachable (nothing was done) or Lost (perhaps it was).
+
+        What ``is_safe`` may be done twice: it is asked again where the answer was lost.
+        """
+
+    def hello(self) -> Said:
+        """Return what the remote said of itself: ``home``, ``uid``, ``python``."""
+
+
+class SshTransport:
+    """Run commands on a remote machine, and see its files."""
+
+    def __init__(self, peer: Peer, name: str) -> None:
+        self._peer, self._name = peer, name
+
+    @property
+    def hello(self) -> Said:
+        """Return what the remote said of itself."""
+        return self._peer.hello()
+
+    def run(self, argv: list[str], *, stdin: bytes = b"", timeout_s: float = 60) -> Finished:
+        """Run a program there without a shell; at the time-out its process group is killed."""
+        said = {"verb": "run", "argv": argv, "timeout_s": timeout_s}
+        answer, data = self._peer.ask(said, stdin, timeout_s=timeout_s + MARGIN_S, is_safe=False)
+        if answer.get("timed_out"):
+            cause = TimeoutError(f"{timeout_s:g} s")
+            raise TransportError(
+                f"{argv[0]} did not end within {timeout_s:g} s on {self._name} and was killed",
+                hint="the machine or the scheduler is slow or does not answer: try again later",
+            ) from cause
+        if "errno" in answer:
+            error = OSError(answer["errno"], answer["error"], argv[0])  # of the class it stands for
+            raise TransportError(
+                f"{argv[0]} cannot be run on {self._name}: {error.strerror}",
+                hint="a login shell there does not find it either: say where it is, with `path` "
+                f"in the settings of the cluster: [clusters.{self._name}]",
+            ) from error
+        out, err = data[: answer["out"]], data[answer["out"] :]
+        return Finished(answer["code"], out.decode(errors="replace"), err.decode(errors="replace"))
+
+    def put(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
+        """Write a file aside, then give it its name; safe on the disk before this returns."""
+        self._file({"verb": "put", "path": path, "mode": mode}, "written", zlib.compress(data, 1))
+
+    def get(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        """Return bytes of a file."""
+        pieces: list[bytes] = []
+        while size != 0:
+            wanted = PIECE_BYTES if size < 0 else min(size, PIECE_BYTES)
+            said = {"verb": "get", "path": path, "offset": offset, "length": wanted}
+            piece = self._file(said, "read")[1]
+            pieces.append(piece)
+            offset += len(piece)
+            size -= len(piece) if size > 0 else 0
+            if len(piece) < wanted:
+                break
+        return b"".join(pieces)
+
+    def digest(self, path: str) -> str | None:
+        """Return the SHA-256 of a file, None where there is none."""
+        found: str | None = self._file({"verb": "digest", "path": path}, "read")[0]["digest"]
+        return found
+
+    def tails(
+        self, folder: str, known: Mapping[tuple[int, int], int], *, at_most: int = GATHER_BYTES
+    ) -> Iterable[Tail]:
+        """Yield what the spools have beyond the known offsets."""
+        for _, found in self._gather([(folder, known)], at_most):
+            if isinstance(found, TransportError):
+                raise found
+            yield from found
+
+    def gather(self, wanted: Wanted) -> Iterable[tuple[str, list[Tail] | TransportError]]:
+        """Yield the tails of several folders: one question for all of them."""
+        return self._gather(list(wanted), GATHER_BYTES)
+
+    def _gather(
+        self, wanted: list[tuple[str, Mapping[tuple[int, int], int]]], at_most: int
+    ) -> Iterable[tuple[str, list[Tail] | TransportError]]:
+        rows = [(folder, [(*place, to) for place, to in known.items()]) for folder, known in wanted]
+        body = zlib.compress(json.dumps(rows).encode(), 1)
+        answer, packed = self._file({"verb": "gather", "at_most": at_most}, "read", body)
+        data = memoryview(zlib.decompress(packed))
+        for one in answer["folders"]:
+            tails = []
+            for index, restart, offset, size, is_done in one["tails"]:
+                tails.append(Tail(index, restart, offset, bytes(data[:size]), is_done))
+                data = data[size:]
+            if "errno" in one:
+                yield one["folder"], self._error(one, one["folder"], "read")
+            else:
+                yield one["folder"], tails
+
+    def logs(self, folder: str, index: int, known: Mapping[int, int]) -> list[tuple[int, bytes]]:
+        """Return restarts of an element with what their logs have beyond the known offsets."""
+        said = {"verb": "logs", "folder": folder, "index": index, "known": dict(known)}
+        answer, packed = self._file(said, "read")
+        data, found = zlib.decompress(packed), []
+        for restart, size in answer["logs"]:
+            found.append((restart, data[:size]))
+            data = data[size:]
+        return found
+
+    def close(self, folder: str) -> bool:
+        """Take the manifest of an array away, so that nothing can start from it."""
+        return bool(self._file({"verb": "close", "folder": folder}, "folded")[0]["is_there"])
+
+    def fold(self, folder: str) -> None:
+        """Make one file of the spools of an array, and one of its logs."""
+        self._file({"verb": "fold", "folder": folder}, "folded")
+
+    def _file(self, said: Said, done: str, body: bytes = b"") -> tuple[Said, bytes]:
+        """Ask for what may be asked for twice."""
+        answer, data = self._peer.ask(said, body, timeout_s=FILES_S, is_safe=True)
+        if "errno" in answer:
+            path = said.get("path") or said.get("folder") or ""
+            error = self._error(answer, path, done)
+            if isinstance(error.__cause__, FileNotFoundError) and done == "read":
+                raise NotFoundError(f"there is no file {path} on {self._name}") from error
+            raise error
+        return answer, data
+
+    def _error(self, said: Said, path: str, done: str) -> TransportError:
+        error = OSError(said["errno"], said["error"], said["file"] or path)
+        hint = unmoved(path, done, error).hint
+        if said["is_damaged"]:
+            hint = "was it copied in part? put it back whole"
+        where = path if done == "written" else said["file"] or path
+        found = TransportError(
+            f"{self._name}:{where} cannot be {done}: {error.strerror}", hint=hint
+        )
+        found.__cause__ = error
+        return found
