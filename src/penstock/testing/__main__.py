@@ -1,19 +1,22 @@
 """Run histories: ``python -m penstock.testing 0:300``, or one seed with its story.
 
-``python -m penstock.testing mutations`` looks for the first seed that finds each deliberate fault.
+With numbers after a seed (``253 4,17``) only these of its faults happen. ``shrink 253`` looks for
+the fewest with which it fails; ``mutations`` for the first seed that finds each deliberate fault.
 """
 
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import Pool
 from pathlib import Path
 
 from penstock.testing.mutations import MUTATIONS
-from penstock.testing.simulation import Outcome, history
+from penstock.testing.outcome import Outcome
+from penstock.testing.shrink import shrink
+from penstock.testing.simulation import history
 
 COUNTED = ("runs", "cycles", "simulated_s", "crashes", "rpcs", "asks")
 JUDGED = ("lost", "doubled", "wrong", "stuck", "errors")
@@ -58,10 +61,7 @@ def _one(task: tuple[int, str]) -> tuple[Outcome, float]:
     own = Path(folder) / str(os.getpid())
     own.mkdir(exist_ok=True)
     began = time.process_time()
-    try:
-        outcome = history(seed, own)
-    except Exception as error:  # noqa: BLE001  that too is a find, and the others go on
-        outcome = Outcome(seed, errors=[repr(error)])
+    outcome = history(seed, own)
     return outcome, time.process_time() - began
 
 
@@ -84,12 +84,25 @@ def _memory() -> Path | None:
     return SHARED if SHARED.is_dir() else None
 
 
-def single(seed: int) -> Outcome:
+def single(seed: int, only: Collection[int] | None = None) -> Outcome:
     """Run one history and print its story."""
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
-        outcome = history(seed, Path(folder))
+        outcome = history(seed, Path(folder), only)
     print("\n".join([*outcome.story, "", *outcome.problems]))
     return outcome
+
+
+def shrunk(seed: int) -> bool:
+    """Print how a history fails with the fewest faults; return whether it fails."""
+    with tempfile.TemporaryDirectory(dir=_memory()) as folder:
+        outcome = shrink(seed, Path(folder))
+    if outcome is None:
+        print(f"seed {seed} is right")
+        return False
+    faults = ",".join(map(str, outcome.faults)) or "0"
+    print("\n".join([*outcome.story, "", *outcome.problems]))
+    print(f"\nmake simulate SEEDS='{seed} {faults}'")
+    return True
 
 
 def finds(task: tuple[str, int]) -> tuple[str, int | None, str]:
@@ -114,12 +127,15 @@ def mutations(below: int = 1000) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """Run the histories that the first word names: ``7``, or ``0:300``."""
+    """Run the histories that the first word names: ``7``, ``7 3,9``, or ``0:300``."""
     if argv == ["mutations"]:
         return mutations()
+    if argv[:1] == ["shrink"]:
+        return 1 if shrunk(int(argv[1])) else 0
     first, colon, last = (argv or ["0:300"])[0].partition(":")
     if not colon:
-        return 1 if single(int(first)).problems else 0
+        only = [int(number) for number in argv[1].split(",")] if len(argv) > 1 else None
+        return 1 if single(int(first), only).problems else 0
     tally = many(range(int(first), int(last)))
     print("\n".join(tally.lines()))
     return 1 if tally.failed else 0

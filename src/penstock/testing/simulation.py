@@ -8,9 +8,9 @@ really did. The same seed gives the same history.
 """
 
 import shutil
-from collections.abc import Iterator
+import traceback
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -34,6 +34,7 @@ from penstock.testing.files import StaleFiles
 from penstock.testing.hosts import Host
 from penstock.testing.judge import Verdict
 from penstock.testing.mischief import Mischief
+from penstock.testing.outcome import Outcome
 from penstock.testing.runners import Runners
 from penstock.testing.site import ROOT
 from penstock.testing.transport import Fault, ModelTransport
@@ -45,36 +46,14 @@ HOME = Path("/project/.penstock")  # in the model's memory
 PEACE_S = 10 * 24 * 3600.0  # how long all may take once they are well again
 
 
-@dataclass
-class Outcome:
-    """What a history came to."""
-
-    seed: int
-    runs: int = 0
-    cycles: int = 0
-    crashes: int = 0
-    simulated_s: float = 0
-    rpcs: int = 0
-    asks: int = 0  # arrays of which only the user could know: there is no accounting
-    lost: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    stuck: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    story: list[str] = field(default_factory=list)
-
-    @property
-    def problems(self) -> list[str]:
-        """Return all that may not be."""
-        return [*self.lost, *self.doubled, *self.wrong, *self.stuck, *self.errors]
-
-
 class History:
-    """One history, from its seed."""
+    """One history, from its seed; with ``only`` none but the faults of these numbers happen."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int, folder: Path, only: Collection[int] | None = None) -> None:
         self.random = Random(seed)
         self.outcome = Outcome(seed)
+        self.only = only
+        self.count = 0  # of faults that were drawn
         self.folder = folder
         self.odds = draw.odds(self.random)
         self.cluster = Witness(draw.site(self.random), seed=seed)
@@ -110,6 +89,15 @@ class History:
     def _is_chaos(self) -> bool:
         return self.cluster.now < self.chaos_until
 
+    def _happens(self) -> bool:
+        """Return whether a fault that was drawn happens, and number it."""
+        self.count += 1
+        if self.only is not None and self.count not in self.only:
+            return False
+        self.outcome.faults.append(self.count)
+        self._tell(f"fault {self.count}")
+        return True
+
     def _tell(self, what: str) -> None:
         shown = what.replace(f"{self.folder}/", "")
         self.outcome.story.append(f"{self.cluster.now - self.began_at:9.1f}  {shown}")
@@ -120,25 +108,29 @@ class History:
         fault = self.random.choice(draw.LOST_CALLS)
         if fault is Fault.MISSING and argv[0] == "sacct":
             return None  # a site without it has no accounting: that is drawn for a whole history
+        if not self._happens():
+            return None
         self._tell(f"{fault}: {' '.join(argv)[:100]}")
         return fault
 
     def _store_fault(self) -> str:
         if not self._is_chaos() or self.random.random() >= self.odds.store:
             return ""
-        return self.random.choice(["busy", "full", "unsure"])
+        fault = self.random.choice(["busy", "full", "unsure"])
+        return fault if self._happens() else ""
 
     def _trip(self, name: str) -> None:
         """Crash at a failpoint, or be suspended there while another reconciler acts."""
         if not self._is_chaos():
             return
         at = self.random.random()
-        if at < self.odds.crash:
+        if at < self.odds.crash and self._happens():
             self.outcome.crashes += 1
             self._tell(f"{self.acting[-1].name} dies at {name}")
             self.acting[-1].die()
             raise Tripped(name)
-        if at < self.odds.crash + self.odds.pause and len(self.acting) == 1:
+        is_pause = self.odds.crash <= at < self.odds.crash + self.odds.pause
+        if is_pause and len(self.acting) == 1 and self._happens():
             self._tell(f"{self.acting[-1].name} is suspended at {name}")
             self.cluster.advance(self.random.choice([0, 10, 130, 700]))
             self._cycle(self.hosts[1 - self.hosts.index(self.acting[-1])])
@@ -146,23 +138,30 @@ class History:
     # --- the story ---
 
     def run(self) -> Outcome:
-        """Let it all happen."""
+        """Let it all happen, and judge it; an exception that is not ours is a find, too."""
         tokens = patch.object(send, "new_token", self._token)
-        with tokens, patch.object(failpoint, "trip", self._trip):
-            for _ in range(self.random.choice([1, 1, 2])):
-                self._submit()
-            while self._is_chaos():
-                self.cluster.advance(self.random.choice([1, 5, 20, 60, 300]))
-                self._cycle(self.random.choice([*self.hosts[:1] * 4, self.hosts[1]]))
-                if self.random.random() < self.odds.mischief:
-                    self._mischief()
-            self._peace()
-        self._judge()
-        self._tell("the end")
-        self.outcome.story += self.evidence()
+        try:
+            with tokens, patch.object(failpoint, "trip", self._trip):
+                self._live()
+            self._judge()
+            self._tell("the end")
+            self.outcome.story += self.evidence()
+        except Exception as error:  # noqa: BLE001
+            self._tell(traceback.format_exc())
+            self.outcome.errors.append(repr(error))
         for host in self.hosts:
             host.end()
         return self.outcome
+
+    def _live(self) -> None:
+        for _ in range(self.random.choice([1, 1, 2])):
+            self._submit()
+        while self._is_chaos():
+            self.cluster.advance(self.random.choice([1, 5, 20, 60, 300]))
+            self._cycle(self.random.choice([*self.hosts[:1] * 4, self.hosts[1]]))
+            if self.random.random() < self.odds.mischief and self._happens():
+                self._mischief()
+        self._peace()
 
     def _token(self) -> str:
         return f"ps-{self.random.getrandbits(64):016x}"
@@ -377,7 +376,7 @@ def template(folder: Path) -> Path:
     return path
 
 
-def history(seed: int, folder: Path) -> Outcome:
+def history(seed: int, folder: Path, only: Collection[int] | None = None) -> Outcome:
     """Run one history in a folder (best in memory), and judge it."""
     shutil.copyfile(template(folder), folder / "penstock.db")
-    return History(seed, folder).run()
+    return History(seed, folder, only).run()
