@@ -167,6 +167,7 @@ def load(start: Path | None = None) -> Settings:
     site = Path(os.environ.get("PENSTOCK_SITE", SITE_FILE))
     for file in (site, config / "penstock" / "settings.toml", root / PROJECT_FILE):
         found = _read(file)
+        _refuse_password(file, found)
         if isinstance(found.get("clusters"), dict):  # a site's and one's own stand beside another
             found["clusters"] = values.get("clusters", {}) | found["clusters"]
         values |= found
@@ -182,6 +183,17 @@ def load(start: Path | None = None) -> Settings:
         ) from error
     floor_s = _floor_s({site, Path(SITE_FILE)})
     return settings.model_copy(update={"poll_s": max(settings.poll_s, floor_s)})
+
+
+def _refuse_password(file: Path, found: dict[str, Any]) -> None:
+    """Refuse a store's password in a file: one's own goes with the code, a site's is for all."""
+    url = str(found.get("store", ""))
+    user = url.partition("://")[2].partition("@")[0] if "@" in url else ""
+    if ":" in user or "password=" in url:
+        raise SettingsError(
+            f"{file}: `store` has a password, and this file is read and copied by many",
+            hint="put it into ~/.pgpass (mode 600: HOST:PORT:DATABASE:USER:PASSWORD)",
+        )
 
 
 def _floor_s(sites: Iterable[Path]) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from penstock import settings as settings_module
 from penstock.clock import Clock, SystemClock
-from penstock.errors import SettingsError
+from penstock.errors import SettingsError, StoreError
 from penstock.settings import PROJECT_FILE, Settings
 from penstock.store.connection import Store, open_store
 
@@ -34,7 +34,25 @@ class Project:
     @cached_property
     def store(self) -> Store:
         """Return the store, which must exist."""
-        return open_store(self.settings.store_url, journal=self.settings.journal)
+        opened = open_store(self.settings.store_url, journal=self.settings.journal)
+        if opened.dialect.path is None:
+            self._refuse_anothers(opened)
+        return opened
+
+    def _refuse_anothers(self, opened: Store) -> None:
+        """Refuse a server's database that has another project: whose files are not in our home."""
+        with opened.read() as view:
+            found = view.one(
+                "SELECT project FROM experiment WHERE project <> ? LIMIT 1",
+                (self.settings.project_name,),
+            )
+        if found is not None:
+            raise StoreError(
+                f"the store {opened.name} has the project {found[0]!r}, and this one is "
+                f"{self.settings.project_name!r}",
+                hint="it takes a database for each project; was this one renamed? Then set "
+                f"`project = \"{found[0]}\"` in penstock.toml",
+            )
 
     @cached_property
     def world(self) -> "World":

@@ -27,10 +27,14 @@ class Clause:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a filter is read with: its text, for errors, and the time by the store's clock."""
+    """What a filter is read with: its text, for errors, and the time by the store's clock.
+
+    Parameters, metrics and tags are looked up for each run (``is_each``), or all that fit first.
+    """
 
     text: str
     now: float
+    is_each: bool = False
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -130,6 +134,8 @@ def condition(tree: Tree, asked: Asked) -> Clause:
     """Return a filter as a condition on ``run`` and what it is joined with."""
     if isinstance(tree, Not):
         of = condition(tree.of, asked)
+        if _is_keyed(tree.of):
+            return Clause(f"NOT {of.sql}", of.params)
         return Clause(f"NOT coalesce({of.sql}, FALSE)", of.params)  # unknown is not so
     if isinstance(tree, Joined):
         parts = [condition(part, asked) for part in tree.parts]
@@ -170,13 +176,49 @@ def _contains(sql: str, tree: Comparison) -> Clause:
 
 def _in_table(table: str, key: str, tree: Comparison, asked: Asked) -> Clause:
     """Return a condition on a run's parameters, metrics or tags; without any it does not hold."""
+    no = "NOT " if tree.sign == "null" else ""
+    if not asked.is_each:
+        found = _rows(table, key, tree, asked)
+        return Clause(f"{no}run.id IN ({found.sql})", found.params)
+    found = _rows(table, key, tree, asked, " AND run_id = run.id")
+    # OFFSET: else PostgreSQL would look at all rows, and join.
+    return Clause(f"{no}EXISTS ({found.sql} LIMIT 1 OFFSET 0)", found.params)
+
+
+def _rows(table: str, key: str, tree: Comparison, asked: Asked, of: str = "") -> Clause:
+    """Return the ids of the runs that a comparison holds for; "is null": that have one."""
+    sql = f"SELECT run_id FROM {table} WHERE key = ?{of}"
     if tree.sign == "null":
         has = " AND (number IS NOT NULL OR text IS NOT NULL)" if table == "param" else ""
-        return Clause(f"run.id NOT IN (SELECT run_id FROM {table} WHERE key = ?{has})", (key,))
-    each = [_value(table, tree, value, asked) for value in tree.values]
+        return Clause(sql + has, (key,))
+    each = _united([_value(table, tree, value, asked) for value in tree.values])
     some = " OR ".join(one.sql for one in each)
-    sql = f"run.id IN (SELECT run_id FROM {table} WHERE key = ? AND ({some}))"
-    return Clause(sql, (key, *(value for one in each for value in one.params)))
+    return Clause(f"{sql} AND ({some})", (key, *(value for one in each for value in one.params)))
+
+
+def _united(each: list[Clause]) -> list[Clause]:
+    """Return ``number IN (…)`` for many ``number = ?``: one range of an index, and not a walk."""
+    of: dict[str, list[Clause]] = {}
+    for one in each:
+        of.setdefault(one.sql, []).append(one)
+    return [
+        Clause(f"{sql.removesuffix(' = ?')} IN ({', '.join('?' * len(some))})",
+               tuple(value for one in some for value in one.params))
+        if len(some) > 1 and sql.endswith(" = ?") else some[0]
+        for sql, some in of.items()
+    ]  # fmt: skip
+
+
+def _is_keyed(tree: Tree) -> bool:
+    return isinstance(tree, Comparison) and split(tree.field.text) is not None
+
+
+def ids(tree: Tree, asked: Asked) -> Clause | None:
+    """Return what asks for the ids of the runs with a parameter, metric or tag; None: no such."""
+    if not isinstance(tree, Comparison) or tree.sign == "null":
+        return None
+    keyed = split(tree.field.text)
+    return _rows(*keyed, tree, asked) if keyed else None
 
 
 def _value(table: str, tree: Comparison, value: Token, asked: Asked) -> Clause:
@@ -218,6 +260,11 @@ class Order:
     join: Clause
 
 
+def number_of(table: str) -> str:
+    """Return the column that runs are sorted by first."""
+    return "last" if table == "metric" else "number"
+
+
 def order(sort: str, now: float) -> Order:
     """Return the order of ``-metrics.acc,run``. Raises UsageError. What is missing comes last."""
     terms: list[Clause] = []
@@ -230,7 +277,7 @@ def order(sort: str, now: float) -> Order:
             table, key = keyed
             join = f" LEFT JOIN {table} {alias} ON {alias}.run_id = run.id AND {alias}.key = ?"
             joins.append(Clause(join, (key,)))
-            columns = ["last"] if table == "metric" else ["number", "text"]
+            columns = [number_of(table)] if table == "metric" else [number_of(table), "text"]
             terms += [_term(f"{alias}.{column}", direction) for column in columns]
         elif bare == "run":
             terms += [_term("experiment.name", direction), _term("run.number", direction)]

@@ -53,9 +53,13 @@ SEQUENCES = (
     "SELECT t, pg_get_serial_sequence(t, 'id')"
     " FROM unnest(ARRAY['chunk', 'directive', 'evidence']) AS t"
 )
-# SET LOCAL: so a pool between us and the server (PgBouncer) hands nothing on. Compiling a statement
-# takes longer than most of ours; and whoever is suspended while it writes loses its transaction.
-_EACH = "SET LOCAL jit = off; SET LOCAL cursor_tuple_fraction = 1; SET LOCAL lock_timeout = {busy}"
+# SET LOCAL: so a pool between us and the server (PgBouncer) hands nothing on. To compile one of our
+# statements, or to start workers for it, takes longer than to run it; and whoever is suspended
+# while it writes loses its transaction.
+_EACH = (
+    "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0;"
+    " SET LOCAL cursor_tuple_fraction = 1; SET LOCAL lock_timeout = {busy}"
+)
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; " + _EACH
 _WRITE = f"BEGIN; {_EACH}; SET LOCAL idle_in_transaction_session_timeout = 300000; {LOCK}"
 # Else a host that goes away without a word is waited for by the hour.

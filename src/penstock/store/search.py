@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -10,20 +11,18 @@ from penstock.errors import NotFoundError
 from penstock.model.run import RunRow
 from penstock.model.spec import Params
 from penstock.model.state import State
-from penstock.store import bodies, fields, rows
+from penstock.store import bodies, fields, glance, rows
 from penstock.store.connection import Connection
 from penstock.store.fields import Asked, Clause
-from penstock.store.filter import parse
+from penstock.store.filter import Joined, Tree, parse
 
-_COLUMNS = (
-    "run.id, run.uid, experiment.name, run.number, stage.name, run.state, run.cause, run.attempt,"
-    " run.params, submission.created_at, run.started_at, run.ended_at"
-)
+_COLUMNS = glance.COLUMNS
 _FROM = (
     " FROM run JOIN experiment ON experiment.id = run.experiment_id"
     " JOIN stage ON stage.id = run.stage_id JOIN submission ON submission.id = stage.submission_id"
 )
 _BATCH = 500
+_FEW = 20_000  # runs: to look each of them up takes less than to find all of another part
 _SHORTEST = 4  # digits of a uid that are enough; fewer are a number more likely
 _SHOWN = 5  # runs that are named where a name fits several
 
@@ -40,8 +39,12 @@ def runs(
 
     Raises UsageError for a filter or an order that cannot be read.
     """
-    where = _where(view, words, project)
+    where, is_rare = _where(view, words, project)
     order = fields.order(sort, view.now())
+    if limit is not None and not is_rare:
+        few = glance.first(view, Asked(words, view.now(), is_each=True), project, sort, limit)
+        if few is not None:
+            return _filled(view, few)
     sql = f"SELECT {_COLUMNS}{_FROM}{order.join.sql} WHERE {where.sql} ORDER BY {order.by.sql}"
     params: tuple[Any, ...] = (*order.join.params, *where.params, *order.by.params)
     if limit is not None:
@@ -52,7 +55,7 @@ def runs(
 
 def count(view: Connection, words: str = "", *, project: str) -> int:
     """Return how many runs a filter lets through."""
-    where = _where(view, words, project)
+    where, _ = _where(view, words, project)
     row = view.one(f"SELECT count(*){_FROM} WHERE {where.sql}", where.params)
     assert row is not None
     return int(row[0])
@@ -104,12 +107,34 @@ def _some(view: Connection, where: Clause, limit: int) -> list[RunRow]:
     return _filled(view, list(view.execute(sql, (*where.params, limit))))
 
 
-def _where(view: Connection, words: str, project: str) -> Clause:
+def _where(view: Connection, words: str, project: str) -> tuple[Clause, bool]:
+    """Return a filter's condition, and whether it surely holds for few runs.
+
+    Then these are looked at one by one for parts of it that hold for many.
+    """
     tree = parse(words)
     if tree is None:
-        return Clause("experiment.project = ?", (project,))
-    asked = fields.condition(tree, Asked(words, view.now()))
-    return Clause(f"experiment.project = ? AND {asked.sql}", (project, *asked.params))
+        return Clause("experiment.project = ?", (project,)), False
+    asked = Asked(words, view.now())
+    parts = tree.parts if isinstance(tree, Joined) and tree.word == "AND" else (tree,)
+    are_few = [_are_few(view, part, asked) for part in parts]
+    each = replace(asked, is_each=True in are_few)
+    found = [
+        fields.condition(part, each if few is False else asked)
+        for part, few in zip(parts, are_few, strict=True)
+    ]
+    sql = " AND ".join(("experiment.project = ?", *(part.sql for part in found)))
+    params = (project, *(value for part in found for value in part.params))
+    return Clause(sql, params), True in are_few
+
+
+def _are_few(view: Connection, part: Tree, asked: Asked) -> bool | None:
+    """Return whether a comparison of a parameter, metric or tag holds for few; None: it is none."""
+    ids = fields.ids(part, asked)
+    if ids is None:
+        return None
+    row = view.one(f"SELECT count(*) FROM ({ids.sql} LIMIT {_FEW + 1}) few", ids.params)
+    return row is not None and row[0] <= _FEW
 
 
 def _batches(found: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:

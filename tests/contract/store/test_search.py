@@ -6,7 +6,7 @@ import pytest
 from penstock.errors import NotFoundError, UsageError
 from penstock.model.run import RunRow
 from penstock.model.state import Cause, State
-from penstock.store import search, submissions
+from penstock.store import glance, search, submissions
 from penstock.store.connection import Store
 from tests.contract.store.making import (
     NOW,
@@ -255,3 +255,32 @@ def test_a_filter_that_means_nothing_is_refused_at_its_place(
     *_, shown, caret = raised.value.what.splitlines()
     assert shown.strip() == words
     assert caret.index("^") - shown.index(words) == at
+
+
+GLANCED = [
+    "", "params.lr > 0.3", "params.size in (1, 5, 30, 31)", "metrics.acc > 0.5",
+    "experiment = later", "not params.lr < 1", "metrics.acc is null",
+    "params.lr < 3 and metrics.acc <= 0.25", "params.lr < 0.2 or tags.team = red",
+    "experiment = later and not metrics.acc > 0.9",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sort", ["", "params.lr", "-params.lr", "-metrics.acc", "metrics.acc"])
+def test_a_glance_at_the_first_finds_what_a_look_at_all_does(
+    store: Store, monkeypatch: pytest.MonkeyPatch, sort: str
+) -> None:
+    """With few and with many runs beside what is looked at first."""
+    submit(store, 30)
+    submit(store, 30, experiment="later", tags=(("team", "red"),))
+    with store.write() as tx:
+        for run in range(1, 61, 2):
+            values = (run, "acc", 1, 0, (run * 7 % 20) / 20, 1, 0.0, 1.0, 1)
+            tx.change(f"INSERT INTO metric VALUES ({', '.join('?' * 9)})", values)
+    for words in GLANCED:
+        with store.read() as view:
+            every = [run.id for run in search.runs(view, words, project="demo", sort=sort)]
+            for seen, few, limit in ((5, 0, 1), (5, 3, 3), (12, 0, 8), (40, 0, 8), (40, 99, 8)):
+                monkeypatch.setattr(glance, "SEEN", seen)
+                monkeypatch.setattr(search, "_FEW", few)
+                found = search.runs(view, words, project="demo", sort=sort, limit=limit)
+                assert [run.id for run in found] == every[:limit], (words, seen, few, limit)

@@ -1,0 +1,169 @@
+"""The main job with its record in PostgreSQL; and a server that goes away while it is done."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests import postgresql
+from tests.acceptance.conftest import Site, local_site
+from tests.postgresql import Server
+
+SECRET = "hunter2%"
+SWEEP = """
+experiment: swept
+command:
+  - sh
+  - -c
+  - "N=$PENSTOCK_PARAM_N; echo loss: 0.$N; echo ran >> COUNT; echo $N > model; sleep SECONDS"
+params: {n: [1, 2, 3, 4, 5, 6]}
+metrics: stdout
+outputs: [model]
+request: {cpus: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    if postgresql.programs() is None:
+        pytest.skip(postgresql.MISSING)
+    with postgresql.running() as server:
+        server.sql(f"CREATE ROLE alice LOGIN PASSWORD '{SECRET}'")
+        yield server
+
+
+@pytest.fixture
+def site(server: Server, tmp_path: Path) -> Site:
+    """A project whose store is a database of alice's, reached with her password."""
+    site = local_site(tmp_path)
+    (site.root / ".penstock" / "penstock.db").unlink()
+    database = f"s{uuid4().hex[:10]}"
+    server.sql(f"CREATE DATABASE {database} OWNER alice")
+    secret = SECRET.replace("%", "%25")
+    site.env["PENSTOCK_STORE"] = (
+        f"postgresql+psycopg://alice:{secret}@127.0.0.1:{server.port}/{database}"
+    )
+    site("init")
+    return site
+
+
+def spec(site: Site, seconds: float = 0) -> str:
+    return SWEEP.replace("COUNT", str(site.root / "count")).replace("SECONDS", str(seconds))
+
+
+def ran(site: Site) -> int:
+    return len((site.root / "count").read_text().splitlines())
+
+
+def test_main_job(site: Site) -> None:
+    runs = site.finish(spec(site))
+    assert [(run["state"], run["metrics"]["loss"]) for run in runs] == [
+        ("completed", float(f"0.{n}")) for n in range(1, 7)
+    ]
+    assert ran(site) == 6
+    found = site.json("runs", "metrics.loss > 0.3 and params.n < 6", "--sort", "-metrics.loss")
+    assert [run["run"] for run in found] == ["swept/5", "swept/4"]
+    assert "completed" in site("show", "swept/1", "--evidence").stdout
+    assert "whole" in site("store", "check").stderr
+    assert not (site.root / ".penstock" / "penstock.db").exists()
+
+
+def test_password_stands_nowhere(site: Site) -> None:
+    """Neither in what is printed, nor in any file of the project, nor in the record."""
+    said = [site("submit", site.write("sweep.yaml", spec(site)))]
+    site.ended("swept")
+    asked = (("show", "swept/1"), ("status",), ("store", "check"), ("daemon", "status"))
+    said += [site(*words) for words in asked]
+    site.env["PENSTOCK_STORE"] = site.env["PENSTOCK_STORE"].replace("/s", "/none")
+    said.append(site("status", code=6))
+    assert "is not there" in said[-1].stderr
+    for one in said:
+        assert "hunter2" not in one.stdout + one.stderr
+    for path in site.root.rglob("*"):
+        if path.is_file():
+            assert b"hunter2" not in path.read_bytes(), path
+
+
+def test_password_in_the_projects_file_is_refused(site: Site) -> None:
+    """It is archived with the code, and often under version control."""
+    with (site.root / "penstock.toml").open("a") as file:
+        file.write(f"\nstore = {json.dumps(site.env['PENSTOCK_STORE'])}\n")
+    said = site("status", code=4).stderr
+    assert "pgpass" in said
+    assert "hunter2" not in said
+
+
+def test_server_that_is_restarted_again_and_again_costs_nothing(site: Site, server: Server) -> None:
+    """In the middle of cycles of a daemon and of commands: clear errors, and no run twice."""
+    daemon = site.start("daemon", "run")
+    try:
+        site.submit(spec(site, 0.5))
+        for _ in range(4):
+            server.stop()
+            failed = tick(site)
+            assert failed.returncode in (0, 6), failed.stderr  # 0: the daemon holds the lease
+            assert "Traceback" not in failed.stderr
+            server.start()
+            tick(site)
+        runs = site.ended("swept")
+    finally:
+        daemon.terminate()
+        said = "".join(daemon.communicate(timeout=60))
+    assert [run["state"] for run in runs] == ["completed"] * 6
+    assert ran(site) == 6
+    assert "Traceback" not in said
+    assert "hunter2" not in said
+    assert "bug" not in said
+    assert "whole" in site("store", "check").stderr
+
+
+def tick(site: Site) -> "subprocess.CompletedProcess[str]":
+    done = site.start("tick")
+    out, err = done.communicate(timeout=60)
+    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+
+@pytest.mark.parametrize("name", ["copy.dump", "copy.db"])
+def test_backup_is_put_back(site: Site, name: str) -> None:
+    site.finish(spec(site))
+    backup = site.root.parent / name
+    how = site("store", "backup", backup).stderr
+    assert ("pg_dump" if name.endswith("dump") else "SQLite") in how
+    site("submit", site.write("later.yaml", spec(site).replace("swept", "later")))
+    site.ended("later")
+    site("store", "restore", backup, "--yes")
+    site("tick")
+    assert {run["experiment"] for run in site.json("runs")} == {"swept"}
+    assert "whole" in site("store", "check").stderr
+    site("submit", site.write("again.yaml", spec(site).replace("swept", "again")))
+    assert [run["state"] for run in site.ended("again")] == ["completed"] * 6
+
+
+def test_store_is_moved_to_sqlite_and_back(site: Site, server: Server) -> None:
+    site.finish(spec(site))
+    url, file = site.env["PENSTOCK_STORE"], site.root / ".penstock" / "moved.db"
+    before = site.json("show", "swept/3", "--evidence")
+    said = site("store", "copy", url, file)
+    assert "hunter2" not in said.stdout + said.stderr
+    assert "run          6" in said.stdout
+    site.env["PENSTOCK_STORE"] = f"sqlite:///{file}"
+    assert site.json("show", "swept/3", "--evidence") == before
+    site("submit", site.write("more.yaml", spec(site).replace("swept", "more")))
+    site.ended("more")
+    database = f"s{uuid4().hex[:10]}"
+    server.sql(f"CREATE DATABASE {database}")
+    assert "not empty" in site("store", "copy", file, url, code=6).stderr
+    site("store", "copy", file, server.url(database))
+    site.env["PENSTOCK_STORE"] = server.url(database)
+    assert len(site.json("runs")) == 12
+    assert site.json("show", "swept/3", "--evidence") == before
+    assert "whole" in site("store", "check").stderr
+
+
+def test_database_of_another_project_is_refused(site: Site) -> None:
+    site.finish(spec(site))
+    site.env["PENSTOCK_PROJECT"] = "another"
+    assert "a database for each project" in site("status", code=6).stderr
