@@ -8,10 +8,17 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.settings import Cluster
 
 SSHD = "/usr/sbin/sshd"
 NO_SSHD = "needs root and openssh-server (tests/run installs it)"
@@ -25,6 +32,7 @@ AuthorizedKeysFile {folder}/authorized.%u
 StrictModes no
 UsePAM yes
 PasswordAuthentication no
+PerSourceMaxStartups none
 KbdInteractiveAuthentication no
 PermitRootLogin no
 MaxStartups 100
@@ -73,14 +81,24 @@ class Sshd:
             shutil.copy(self.folder / "id.pub", self.folder / f"authorized.{user}")
         text = CONFIG.format(port=self.port, folder=self.folder, more=self.more)
         (self.folder / "config").write_text(text)
+        self.restart()
+        return self
+
+    def restart(self) -> None:
+        """Start it with the configuration that is there."""
         self.log = self.folder / "log"
         argv = [SSHD, "-D", "-f", str(self.folder / "config"), "-E", str(self.log)]
-        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, env={"PATH": os.defpath})
+        self.process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": os.defpath},
+        )
         end = time.monotonic() + PATIENCE_S
         while not self._answers():
             assert time.monotonic() < end, self.log.read_text()
             time.sleep(0.02)
-        return self
 
     def _answers(self) -> bool:
         try:
@@ -99,26 +117,59 @@ class Sshd:
         """Return how many logins it has accepted."""
         return self.log.read_text().count("Accepted publickey")
 
-    def children(self) -> list[int]:
-        """Return the processes that serve connections."""
-        found = subprocess.run(
-            ["ps", "--ppid", str(self.process.pid), "-o", "pid="],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout
-        return [int(word) for word in found.split()]
-
     def cut(self) -> None:
         """Kill what serves connections, as a node that goes down does."""
-        for pid in self.children():
-            os.kill(pid, signal.SIGKILL)
+        for pid in _below(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End it, and all connections."""
         self.cut()
         self.process.terminate()
         self.process.wait(PATIENCE_S)
+
+    def cluster(self, **more: Any) -> Cluster:
+        """Return settings that reach it; its key is in the file ``known``."""
+        (self.folder / "known").write_text(self.known_hosts(more.get("port")))
+        said: dict[str, Any] = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "user": self.users[0],
+            "key": str(self.folder / "id"),
+            "known_hosts": [self.folder / "known"],
+        }
+        return Cluster(**{**said, **more})
+
+
+@contextlib.contextmanager
+def running(*, users: tuple[str, ...] = ("alice",), more: str = "") -> Iterator[Sshd]:
+    """Start one in a folder that all may look into; or skip, where that can't be."""
+    if not is_here():
+        pytest.skip(NO_SSHD)
+    for user in users:
+        make_user(user, "/bin/bash")
+    with tempfile.TemporaryDirectory(prefix="penstock-sshd-") as name:
+        server = Sshd(Path(name), more=more, users=users).start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def _below(pid: int) -> list[int]:
+    """Return the processes that serve connections, in two layers, but not what they run."""
+    found: list[int] = []
+    for line in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        found.append(int(line))
+        with contextlib.suppress(OSError):
+            found += _below_sshd(int(line))
+    return found
+
+
+def _below_sshd(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(one) for one in children if Path(f"/proc/{one}/comm").read_text() == "sshd\n"]
 
 
 class Proxy:
@@ -128,6 +179,7 @@ class Proxy:
         self._to, self._delay_s = to, delay_s
         self.connections = 0
         self.is_silent = False
+        self._forgotten: set[socket.socket] = set()
         self._pairs: list[socket.socket] = []
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
@@ -158,7 +210,7 @@ class Proxy:
                     if not data:
                         target.shutdown(socket.SHUT_WR)
                         return
-                    if not self.is_silent:
+                    if not self.is_silent and target not in self._forgotten:
                         target.sendall(data)
                 except OSError:
                     return
@@ -172,6 +224,10 @@ class Proxy:
             waiting.put((time.monotonic() + self._delay_s, data))
             if not data:
                 return
+
+    def forget(self) -> None:
+        """Drop silently what comes on the connections of now, as a firewall that was restarted."""
+        self._forgotten.update(self._pairs)
 
     def cut(self) -> None:
         """End all connections."""

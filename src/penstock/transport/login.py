@@ -87,6 +87,8 @@ def _mapped(host: Host) -> Iterator[None]:
         raise Denied(f"{host} refused the login: {error}", hint=f"try `ssh {host.name}`") from error
     except (OSError, EOFError, paramiko.SSHException) as error:
         words = str(error) or type(error).__name__
+        if "protocol banner" in words:  # paramiko's word for nothing at all, or no SSH
+            words = "it does not answer as an SSH server does"
         raise Unreachable(
             f"{host} cannot be reached: {words}",
             hint=f"does `ssh {host.name}` work? it is tried again after a while",
@@ -111,6 +113,8 @@ def _one(
         transport.banner_timeout = transport.handshake_timeout = timeout_s
         transport.auth_timeout = timeout_s
         transport.start_client(timeout=timeout_s)
+        if not transport.initial_kex_done:  # it returns at its time-out, too
+            raise transport.get_exception() or TimeoutError
         shown = transport.get_remote_server_key()
         hosts.check(host, shown.get_name(), shown.asbytes(), keys)
         _log_in(host, transport, ask)
@@ -194,17 +198,17 @@ def _keys(host: Host, ask: Asker) -> Iterator[tuple[str, Any]]:
             ) from error
 
 
-def _of_agent(path: str) -> list[Any]:
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.settimeout(10)
-        sock.connect(path)
-        agent = paramiko.agent.AgentSSH()
-        agent._connect(sock)  # noqa: SLF001  its own door knows one place only, $SSH_AUTH_SOCK
-        return list(agent.get_keys())
-    except (OSError, paramiko.SSHException):
-        sock.close()
-        return []
+def _of_agent(path: str) -> Iterator[Any]:
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.settimeout(10)
+            sock.connect(path)
+            agent = paramiko.agent.AgentSSH()
+            agent._connect(sock)  # noqa: SLF001  its own door knows one place, $SSH_AUTH_SOCK
+            found = agent.get_keys()
+        except (OSError, paramiko.SSHException):
+            return
+        yield from found  # the socket is open as long as one of them may be asked to sign
 
 
 def _typed(host: Host, transport: "paramiko.Transport", allowed: set[str], ask: Asker) -> bool:

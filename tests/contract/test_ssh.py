@@ -1,0 +1,485 @@
+"""A real sshd, and all that may be wrong with it: clear errors, and nothing is done twice."""
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.errors import Denied, Lost, TransportError, Unattended, Unreachable, Untrusted
+from penstock.settings import Cluster
+from penstock.transport import session as sessions
+from penstock.transport import ssh
+from penstock.transport.login import Asker
+from penstock.transport.peer import Shared
+from penstock.transport.session import Session
+from penstock.transport.ssh import SshTransport
+from tests import sshd
+from tests.sshd import Proxy, Sshd
+
+USERS = {
+    "penstock-csh": "/usr/bin/tcsh",
+    "penstock-fish": "/usr/bin/fish",
+    "penstock-loud": "/bin/bash",
+    "penstock-none": "/usr/sbin/nologin",
+}
+LOUD = """
+echo Welcome to the cluster
+printf 'no newline, {"mark"'
+echo beware >&2
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sshd]:
+    if sshd.is_here():
+        for name, shell in USERS.items():
+            sshd.make_user(name, shell)
+    with sshd.running(users=("alice", *USERS)) as found:
+        yield found
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def opened(server: Sshd, state: Path) -> Iterator[Callable[..., SshTransport]]:
+    """Open transports of the given settings."""
+    made: list[Session] = []
+
+    def make(ask: Asker | None = None, config: Path = Path("/none"), **more: Any) -> SshTransport:
+        session = Session("big", server.cluster(**more), state, ask=ask, config=config)
+        made.append(session)
+        return SshTransport(session, "big")
+
+    yield make
+    for one in made:
+        one.close()
+
+
+# --- one connection
+
+
+def test_all_goes_over_one_connection(
+    server: Sshd, opened: Callable[..., SshTransport], tmp_path: Path
+) -> None:
+    before = server.connections
+    transport = opened()
+    threads = [threading.Thread(target=transport.run, args=(["true"],)) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert transport.digest("/etc/hostname")
+    assert transport.hello["home"] == "/home/alice"
+    assert server.connections == before + 1
+
+
+def test_connection_that_was_cut_comes_back(
+    server: Sshd, opened: Callable[..., SshTransport]
+) -> None:
+    transport = opened()
+    assert transport.run(["id", "-un"]).out == "alice\n"
+    before = server.connections
+    server.cut()
+    assert transport.get("/etc/hostname")
+    assert transport.run(["id", "-un"]).out == "alice\n"
+    assert server.connections == before + 1
+
+
+def test_command_whose_connection_is_cut_is_not_run_again(
+    server: Sshd, opened: Callable[..., SshTransport], tmp_path: Path
+) -> None:
+    marks = Path("/tmp") / f"penstock-marks-{os.getpid()}"
+    marks.unlink(missing_ok=True)
+    transport = opened()
+    assert transport.hello
+    cutting = threading.Timer(0.5, server.cut)
+    cutting.start()
+    with pytest.raises(Lost, match="lost before sh was answered"):
+        transport.run(["sh", "-c", f"echo once >> {marks}; sleep 2"])
+    assert transport.run(["cat", str(marks)]).out == "once\n"
+    marks.unlink()
+
+
+def test_program_there_that_was_killed_needs_no_new_connection(
+    server: Sshd, opened: Callable[..., SshTransport]
+) -> None:
+    transport = opened()
+    assert transport.hello
+    before = server.connections
+    with pytest.raises(Lost):
+        transport.run(["sh", "-c", "kill -9 $PPID"])
+    assert transport.run(["true"]).code == 0
+    assert server.connections == before
+
+
+@pytest.mark.parametrize("silent_from", ["the beginning", "a command"])
+def test_silent_firewall_ends_in_time(
+    server: Sshd,
+    opened: Callable[..., SshTransport],
+    monkeypatch: pytest.MonkeyPatch,
+    silent_from: str,
+) -> None:
+    monkeypatch.setattr(ssh, "MARGIN_S", 0.5)
+    proxy = Proxy(server.port)
+    (server.folder / "known").write_text(server.known_hosts(proxy.port))
+    transport = opened(port=proxy.port, connect_s=1)
+    if silent_from == "a command":
+        assert transport.hello
+        proxy.is_silent = True
+        with pytest.raises(Lost, match="does not answer any more"):
+            transport.run(["true"], timeout_s=0.5)
+    else:
+        proxy.is_silent = True
+        with pytest.raises(Unreachable, match="does not answer"):
+            transport.run(["true"])
+    proxy.close()
+
+
+def test_dead_connection_is_found_before_a_command_is_trusted_to_it(
+    server: Sshd, opened: Callable[..., SshTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "IDLE_S", 0)
+    monkeypatch.setattr(sessions, "PING_S", 0.5)
+    proxy = Proxy(server.port)
+    transport = opened(port=proxy.port)
+    assert transport.hello
+    proxy.forget()
+    assert transport.run(["id", "-un"]).out == "alice\n"  # and not Lost
+    proxy.close()
+
+
+# --- login shells
+
+
+@pytest.mark.parametrize("user", ["penstock-csh", "penstock-fish", "penstock-loud"])
+def test_login_shell_may_be_any_and_may_print(
+    server: Sshd, opened: Callable[..., SshTransport], user: str
+) -> None:
+    if not Path(USERS[user]).exists():
+        pytest.skip(f"needs {USERS[user]} (tests/run installs it)")
+    home = Path(f"~{user}").expanduser()
+    (home / ".bashrc").write_text(LOUD)
+    (home / ".cshrc").write_text("echo Welcome to csh\n")
+    (home / ".config" / "fish").mkdir(parents=True, exist_ok=True)
+    (home / ".config" / "fish" / "config.fish").write_text("echo Welcome to fish\n")
+    transport = opened(user=user)
+    word = 'it\'s $HOME !! `id` \\ "x"\n'
+    assert transport.run(["printf", "%s", word]).out == word
+    assert transport.run(["id", "-un"]).out == f"{user}\n"
+    path = str(home / "a b" / "x")
+    transport.put(path, b"\x00data")
+    assert transport.get(path) == b"\x00data"
+
+
+def test_account_without_a_shell_is_said(opened: Callable[..., SshTransport]) -> None:
+    with pytest.raises(Denied, match="not available") as caught:
+        opened(user="penstock-none").run(["true"])
+    assert "account may be locked" in caught.value.hint
+
+
+def test_locked_account_is_said(state: Path) -> None:
+    with sshd.running(more="") as server:
+        text = (server.folder / "config").read_text().replace("UsePAM yes", "UsePAM no")
+        server.stop()
+        (server.folder / "config").write_text(text)
+        server.restart()
+        subprocess.run(["usermod", "--lock", "penstock-csh"], check=True)
+        (server.folder / "authorized.penstock-csh").write_text(
+            (server.folder / "id.pub").read_text()
+        )
+        session = Session("big", server.cluster(user="penstock-csh"), state, config=Path("/none"))
+        with pytest.raises(Denied, match="refused the login") as caught:
+            session.hello()
+        assert "account is locked" in caught.value.hint
+        assert "account is locked" in server.log.read_text()
+
+
+# --- programs there
+
+
+def test_python_that_is_missing_is_said(opened: Callable[..., SshTransport]) -> None:
+    with pytest.raises(Unreachable, match="has no /opt/python9") as caught:
+        opened(python="/opt/python9").run(["true"])
+    assert "`python` in [clusters.big]" in caught.value.hint
+
+
+def test_python_that_is_too_old_is_said(opened: Callable[..., SshTransport], server: Sshd) -> None:
+    old = server.folder / "python3.5"
+    head = "import sys; sys.version_info = (3, 5, 2); sys.version = '3.5.2 (old)'; "
+    old.write_text(f'#!/bin/sh\nexec /usr/bin/python3 -u -c "{head}$3"\n')
+    old.chmod(0o755)
+    with pytest.raises(Unreachable, match=r"Python is 3\.5\.2"):
+        opened(python=str(old)).run(["true"])
+
+
+def test_python_that_is_no_path_is_refused(opened: Callable[..., SshTransport]) -> None:
+    with pytest.raises(TransportError, match="cannot be"):
+        opened(python="python3'; touch /tmp/x; '").run(["true"])
+
+
+def test_program_is_found_as_a_login_shell_does_and_that_is_remembered(
+    opened: Callable[..., SshTransport],
+) -> None:
+    home = Path("~penstock-loud").expanduser()
+    (home / "tools").mkdir(exist_ok=True)
+    (home / "tools" / "my-sbatch").write_text("#!/bin/sh\necho mine\n")
+    (home / "tools" / "my-sbatch").chmod(0o755)
+    counted = home / "counted"
+    counted.write_text("")
+    counted.chmod(0o666)
+    profile = "echo noise; echo x >> $HOME/counted; PATH=$HOME/tools:$PATH\n"
+    (home / ".bash_profile").write_text(profile)
+    for _ in range(2):
+        transport = opened(user="penstock-loud")
+        assert transport.run(["my-sbatch"]).out == "mine\n"
+    assert counted.read_text() == "x\n"
+    (home / "tools").rename(home / "tools2")  # what was remembered is wrong now
+    (home / ".bash_profile").write_text("PATH=$HOME/tools2:$PATH\n")
+    try:
+        assert opened(user="penstock-loud").run(["my-sbatch"]).out == "mine\n"
+    finally:
+        shutil.rmtree(home / "tools2")
+        (home / ".bash_profile").unlink()
+
+
+def test_path_of_the_settings_goes_first(opened: Callable[..., SshTransport]) -> None:
+    found = opened(path=["/opt/slurm/bin", "~/x"]).run(["printenv", "PATH"]).out
+    assert found.startswith("/opt/slurm/bin:/home/alice/x:")
+
+
+def test_full_disk_there_is_said(opened: Callable[..., SshTransport], tmp_path: Path) -> None:
+    full = Path("/tmp/penstock-full")
+    full.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", str(full)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs leave to mount a small file system")
+    try:
+        with pytest.raises(TransportError, match="big:/tmp/penstock-full/x cannot be") as caught:
+            opened().put(str(full / "x"), os.urandom(1 << 20))
+        assert "free some space" in caught.value.hint
+        assert list(full.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(full)], check=True)
+        full.rmdir()
+
+
+# --- host keys
+
+
+def test_unknown_host_key_is_refused_and_never_added(
+    server: Sshd, opened: Callable[..., SshTransport]
+) -> None:
+    transport = opened()
+    (server.folder / "known").write_text("other.example ssh-ed25519 AAAA\n")
+    before = server.connections
+    for _ in range(2):
+        with pytest.raises(Untrusted, match="is not known: ssh-ed25519 SHA256:"):
+            transport.run(["true"])
+    with pytest.raises(Untrusted) as caught:
+        transport.run(["true"])
+    assert f"ssh-keyscan -t ed25519 -p {server.port} 127.0.0.1" in caught.value.hint
+    assert (server.folder / "known").read_text() == "other.example ssh-ed25519 AAAA\n"
+    assert server.connections == before
+    server.cluster()  # writes the right key: no wait is needed
+    assert transport.run(["true"]).code == 0
+
+
+def test_changed_host_key_is_refused(server: Sshd, opened: Callable[..., SshTransport]) -> None:
+    transport = opened()
+    before = server.connections
+    (server.folder / "known").write_text(server.known_hosts(key="id"))
+    with pytest.raises(Untrusted, match="has CHANGED") as caught:
+        transport.run(["true"])
+    assert f"-R '[127.0.0.1]:{server.port}'" in caught.value.hint
+    assert f"{server.folder}/known:1" in caught.value.what
+    assert server.connections == before
+    (server.folder / "known").write_text("@revoked " + server.known_hosts() + server.known_hosts())
+    with pytest.raises(Untrusted, match="revoked"):
+        transport.run(["true"])
+
+
+def test_hashed_host_key_is_known(server: Sshd, opened: Callable[..., SshTransport]) -> None:
+    transport = opened()
+    argv = ["ssh-keygen", "-q", "-H", "-f", str(server.folder / "known")]
+    subprocess.run(argv, check=True, capture_output=True)
+    assert (server.folder / "known").read_text().startswith("|1|")
+    assert transport.run(["true"]).code == 0
+
+
+# --- who we are
+
+
+def test_wrong_key_is_tried_once_by_all_processes(
+    server: Sshd, opened: Callable[..., SshTransport]
+) -> None:
+    wrong = str(sshd.keygen(server.folder / "wrong"))
+    with pytest.raises(Denied, match="refused the login with"):
+        opened(key=wrong).run(["true"])
+    before = server.log.read_text().count("Connection from")
+    for _ in range(5):
+        with pytest.raises(Denied, match=r"not tried again for 1[12][0-9] s"):
+            opened(key=wrong).run(["true"])
+    assert server.log.read_text().count("Connection from") == before
+
+
+def test_many_keys_of_an_agent_are_not_all_offered(
+    server: Sshd, opened: Callable[..., SshTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = str(server.folder / "agent")
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    try:
+        while not Path(socket).exists():
+            time.sleep(0.02)
+        for number in range(9):
+            key = sshd.keygen(server.folder / f"many{number}")
+            subprocess.run(["ssh-add", "-q", str(key)], env={"SSH_AUTH_SOCK": socket}, check=True)
+        monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+        monkeypatch.setattr("penstock.transport.host.KEYS", ())
+        at = len(server.log.read_text())
+        with pytest.raises(Denied, match="of the agent"):
+            opened(key="").run(["true"])
+        assert server.log.read_text()[at:].count("Failed publickey") <= 5
+        right = ["ssh-add", "-q", str(server.folder / "id")]
+        subprocess.run(["ssh-add", "-qD"], env={"SSH_AUTH_SOCK": socket}, check=True)
+        subprocess.run(right, env={"SSH_AUTH_SOCK": socket}, check=True)
+        for file in server.folder.glob("../*/state/*.json"):
+            file.unlink()
+    finally:
+        agent.terminate()
+        agent.wait(10)
+
+
+def test_code_is_asked_for_once_and_never_without_a_terminal(state: Path) -> None:
+    """The password of the system stands for a second factor: PAM asks for it in the same way."""
+    more = "AuthenticationMethods publickey,keyboard-interactive"
+    with sshd.running(users=("penstock-loud",)) as server:
+        server.stop()
+        config = server.folder / "config"
+        text = config.read_text().replace("KbdInteractiveAuthentication no", "")
+        config.write_text(f"{text}\nKbdInteractiveAuthentication yes\n{more}\n")
+        server.restart()
+        secret = b"penstock-loud:open sesame\n"
+        subprocess.run(["chpasswd"], input=secret, check=True)
+        asked: list[str] = []
+
+        def ask(title: str, questions: list[tuple[str, bool]]) -> list[str]:
+            asked.append(title)
+            return ["open sesame" for _ in questions]
+
+        daemon = Session("big", server.cluster(), state, config=Path("/none"))
+        with pytest.raises(Unattended, match="asks for something") as caught:
+            daemon.hello()
+        assert "on one" in caught.value.hint
+        session = Session("big", server.cluster(), state, ask=ask, config=Path("/none"))
+        transport = SshTransport(session, "big")
+        for _ in range(3):
+            assert transport.run(["true"]).code == 0
+        assert len(asked) == 1
+        assert session.was_asked
+        session.close()
+
+
+# --- the way there
+
+
+def test_jump_host_of_the_configuration_is_gone_through(
+    server: Sshd, opened: Callable[..., SshTransport], tmp_path: Path
+) -> None:
+    with sshd.running(users=("alice",)) as jump:
+        known = server.folder / "both"
+        known.write_text(server.known_hosts() + jump.known_hosts())
+        config = tmp_path / "config"
+        config.write_text(
+            f"Host inner\n  HostName 127.0.0.1\n  Port {server.port}\n  User alice\n"
+            f"  IdentityFile {server.folder}/id\n  ProxyJump door\n"
+            f"Host door\n  HostName 127.0.0.1\n  Port {jump.port}\n  User alice\n"
+            f"  IdentityFile {jump.folder}/id\n"
+            f"Host *\n  IdentitiesOnly yes\n  UserKnownHostsFile {known}\n"
+        )
+        named = {"host": "inner", "port": 0, "user": "", "key": "", "known_hosts": []}
+        transport = opened(config=config, **named)
+        assert transport.run(["id", "-un"]).out == "alice\n"
+        assert jump.connections == 1
+        known.write_text(server.known_hosts())  # the key of the jump host is looked at, too
+        jump.cut()
+        time.sleep(0.2)
+        with pytest.raises(Untrusted, match=f":{jump.port} is not known"):
+            transport.digest("/etc/hostname")
+
+
+# --- one connection for several processes
+
+
+@pytest.fixture
+def shared(
+    server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Shared]]:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(server.folder))
+    cluster: Cluster = server.cluster()
+    made: list[Shared] = []
+
+    def make() -> Shared:
+        made.append(Shared("big", cluster, tmp_path / "state"))
+        return made[-1]
+
+    yield make
+    make().end()
+    for one in made:
+        one.close()
+
+
+def test_commands_share_a_connection(server: Sshd, shared: Callable[[], Shared]) -> None:
+    before = server.connections
+    peers = [shared() for _ in range(3)]
+    assert all(SshTransport(one, "big").run(["id", "-un"]).out == "alice\n" for one in peers)
+    assert server.connections == before + 1
+    assert peers[0].end()
+    while peers[0].is_up():
+        time.sleep(0.05)
+    assert SshTransport(peers[1], "big").digest("/etc/hostname")  # safe: by a new connection
+    assert server.connections == before + 2
+
+
+def test_errors_of_the_shared_connection_are_those_of_ones_own(
+    server: Sshd, shared: Callable[[], Shared]
+) -> None:
+    transport = SshTransport(shared(), "big")
+    (server.folder / "known").write_text("")
+    with pytest.raises(Untrusted, match="is not known") as caught:
+        transport.run(["true"])
+    assert "ssh-keyscan" in caught.value.hint
+    server.cluster()
+    assert transport.run(["true"]).code == 0
+
+
+def test_link_that_is_killed_leaves_a_command_lost_and_comes_back(
+    server: Sshd, shared: Callable[[], Shared]
+) -> None:
+    peer = shared()
+    transport = SshTransport(peer, "big")
+    assert transport.hello
+    threading.Timer(0.5, kill_link).start()
+    with pytest.raises(Lost):
+        transport.run(["sleep", "3"])
+    assert transport.run(["true"]).code == 0
+
+
+def kill_link() -> None:
+    mine = subprocess.run(
+        ["pgrep", "-f", "penstock.transport.link"], capture_output=True, text=True, check=False
+    ).stdout.split()
+    runtime = os.environ["XDG_RUNTIME_DIR"]
+    for pid in mine:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        if f"XDG_RUNTIME_DIR={runtime}".encode() in variables:
+            os.kill(int(pid), 9)
