@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PORT_BASE = 17_600  # others: 17000 is the shared one, 17300 tests/cluster, 17400 benchmarks
+# Others have 17000 (the shared one), 17300 (tests/cluster) and 17400 (benchmarks).
+PORT_BASES = range(17_600, 18_600, 10)
+PORTS = 6
 # Quick to notice a lost node, to give up on a controller, and to forget a job.
 USUAL = (
     "--defaults",
-    f"--port-base={PORT_BASE}",
     "--slurmd-timeout=5",
     "--message-timeout=3",
     "--min-job-age=2",
@@ -26,6 +28,7 @@ class OwnSlurm:
     """deploy/local-slurm in a folder and on ports of its own."""
 
     home: Path
+    port_base: int
 
     @property
     def conf(self) -> str:
@@ -46,7 +49,7 @@ class OwnSlurm:
 
     def heal(self) -> None:
         """Start what is missing, and cancel what is left of the jobs of an earlier test."""
-        self("up", *USUAL)
+        self("up", *USUAL, f"--port-base={self.port_base}")
         subprocess.run(
             ["scancel", "--quiet", "--full", "--user=alice"],
             env={**os.environ, "SLURM_CONF": self.conf},
@@ -78,14 +81,28 @@ class OwnSlurm:
             self.signal(part, signal.SIGCONT)
 
 
+def free_ports() -> int:
+    """Return the first of some ports in a row that nobody listens at; other sessions try others."""
+    first = os.getpid() % len(PORT_BASES)
+    bases: list[int] = [*PORT_BASES[first:], *PORT_BASES[:first]]
+    for base in bases:
+        if not any(is_taken(base + offset) for offset in range(PORTS)):
+            return base
+    raise AssertionError(f"no {PORTS} free ports in a row in {PORT_BASES}")
+
+
+def is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def own_slurm() -> Iterator[OwnSlurm]:
-    """Start one, for root; end it with all that it started."""
+    """Have one, for root, which ``heal`` starts; end it with all that it started."""
     with tempfile.TemporaryDirectory(prefix="penstock-own-slurm-") as name:
         Path(name).chmod(0o755)
-        own = OwnSlurm(Path(name) / "slurm")
+        own = OwnSlurm(Path(name) / "slurm", free_ports())
         try:
-            own("up", *USUAL)
             yield own
         finally:
             own("down")

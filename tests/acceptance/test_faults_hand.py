@@ -55,10 +55,13 @@ def test_requeued_by_hand_goes_on_as_the_same_attempt(slurm: Site) -> None:
 
 def test_held_and_changed_by_hand_says_who_lets_it_go(slurm: Site) -> None:
     slurm.env = {**QUICK}
-    slurm.submit(gated(slurm, "mine", request=HELD))
-    slurm.submit(gated(slurm, "theirs", request={"options": ["--begin=now+1hour"]}))
+    later = {"options": ["--begin=now+1hour"]}
+    for name in ("mine", "theirs"):
+        slurm.submit(gated(slurm, name, request=later))
+    slurm_says(slurm, "scontrol", "hold", job(slurm, "mine"))
     wait_for(slurm, "mine/1", "held")
     assert "scontrol release" in slurm("status").stdout
+    slurm_says(slurm, "scontrol", "update", f"JobId={job(slurm, 'mine')}", "StartTime=now")
     slurm_says(slurm, "scontrol", "release", job(slurm, "mine"))
     open_gate(slurm, "mine", "theirs")
     assert states(slurm, "mine") == [GOOD]

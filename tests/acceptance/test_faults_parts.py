@@ -1,5 +1,6 @@
 """Parts of a real Slurm are stopped, killed and frozen: nothing is lost, doubled or guessed."""
 
+import signal
 import time
 
 import pytest
@@ -111,6 +112,20 @@ def test_accounting_is_away(own: Site, parts: OwnSlurm, part: str) -> None:
     assert states(own, "hand") == [("cancelled", "user")]
     assert states(own, "lost") == [GOOD]
     assert begun(own) == ["hand/1 0", "lost/1 0"]
+
+
+def test_slurmd_that_comes_back_in_time_changes_nothing(own: Site, parts: OwnSlurm) -> None:
+    own.env = {**QUICK}
+    own.submit(gated(own, "stays", params={"n": [1, 2]}))
+    own.until(lambda: len(begun(own)) == 2, "the commands")
+    node = last(own, "stays/1")["node"]
+    parts.signal(node, signal.SIGKILL)
+    open_gate(own, "stays")  # their steps cannot tell their slurmd that they end
+    assert states(own, "stays") == [GOOD] * 2
+    parts("start", node)
+    own.until(lambda: not slurm_says(own, "squeue", "-h", "--me", "-t", "all"), "squeue")
+    assert states(own, "stays") == [GOOD] * 2
+    assert sorted(begun(own)) == ["stays/1 0", "stays/2 0"]
 
 
 def test_munge_is_away(own: Site, parts: OwnSlurm) -> None:

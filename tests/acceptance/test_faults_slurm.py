@@ -228,4 +228,4 @@ def test_time_limit_is_named_as_the_cause(hard: Site) -> None:
     """Last, for it was begun first, and takes a minute."""
     (run,) = hard.ended("timed")
     assert (run["state"], run["cause"]) == ("failed", "time")
-    assert log(hard, "timed/1") == "begun\n"
+    assert log(hard, "timed/1").startswith("begun\n")  # its shell may tell of the SIGTERM
