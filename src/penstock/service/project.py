@@ -159,14 +159,9 @@ def _far(near: Project, name: str) -> FarProject:
             hint=f"there are: {known}; [clusters.{name}] in {PROJECT_FILE} would be one",
         )
     cluster = clusters[name]
-    try:
-        from penstock.transport.peer import peer  # noqa: PLC0415  an extra
-        from penstock.transport.ssh import SshTransport  # noqa: PLC0415
-    except ImportError as error:
-        raise SettingsError(
-            f"{name} is reached by SSH, and {error.name} is not installed",
-            hint="pip install 'penstock[ssh]'",
-        ) from error
+    from penstock.transport.peer import peer  # noqa: PLC0415  most projects do without it
+    from penstock.transport.ssh import SshTransport  # noqa: PLC0415
+
     transport = SshTransport(peer(name, cluster), name)
     root = PurePosixPath(transport.hello["home"])
 
