@@ -31,6 +31,16 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Rest:
+    """Tasks of an array that wait alike: the scheduler told of all of them by one word."""
+
+    word: str
+    state: State
+    reason: str
+    ranges: tuple[tuple[int, int], ...]  # first and last index of each
+
+
+@dataclass(frozen=True)
 class Poll:
     """One answer of the scheduler about all of the user's jobs, whole or not at all.
 

@@ -115,12 +115,28 @@ def _by_queue(
         return _ended(known, seen, task, policy, now)
     if meaning.kind is Kind.SIBLING:
         return None
-    if meaning.kind in (Kind.WAITING, Kind.HELD):
+    waits = waiting(task)
+    if waits is not None:
         if _runs_since(known, seen):
             return _move(known, State.RUNNING, why=("runner", "open, after the queue's word"))
-        held = meaning.kind is Kind.HELD or is_held(task.reason)
-        return _move(known, State.HELD if held else State.QUEUED, task.reason, why)
+        return _move(known, *waits, why)
     return replace(_move(known, meaning.state, "", why), started_at=task.start_at)
+
+
+def waiting(task: Task) -> tuple[State, str] | None:
+    """Return as what and why a task waits in the queue; None where it does not.
+
+    This is all that is said of an attempt whose runner was never heard of: no time has a part.
+    """
+    meaning = word(task.word)
+    if meaning.kind not in (Kind.WAITING, Kind.HELD):
+        return None
+    held = meaning.kind is Kind.HELD or is_held(task.reason)
+    return State.HELD if held else State.QUEUED, _plain(task.reason)
+
+
+def _plain(reason: str) -> str:
+    return "" if reason == "None" else reason
 
 
 def _runs_since(known: Known, seen: Evidence) -> bool:
@@ -343,8 +359,9 @@ def _unknown(known: Known, now: datetime, why: tuple[str, str]) -> Transition:
 def _move(
     known: Known, state: State, reason: str = "", why: tuple[str, str] = ("", "")
 ) -> Transition:
-    reason = "" if reason == "None" else reason
-    return Transition(known.attempt, state, restart=known.restart, reason=reason, why=(why,))
+    return Transition(
+        known.attempt, state, restart=known.restart, reason=_plain(reason), why=(why,)
+    )
 
 
 def _with_sighting(told: Transition, seen: Evidence) -> Transition:

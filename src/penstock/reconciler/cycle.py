@@ -6,7 +6,7 @@ happened; killed anywhere it can be run again from anywhere.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from penstock import failpoint
@@ -20,10 +20,11 @@ from penstock.reconciler import direct, fold, observe, resolve, send
 from penstock.reconciler.collect import collect
 from penstock.reconciler.observe import Heard
 from penstock.reconciler.world import World, is_gone
-from penstock.store import attempts, lease
+from penstock.store import attempts, lease, waiting
 from penstock.wire import place
 
 LEASE = timedelta(seconds=120)
+MANY = 5000  # moves in one transaction, about
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def _steps(world: World, fence: int, report: Report, *, look: bool, plan: bool) 
         live = _arrays(world, Intent.ACCEPTED)
         heard = observe.sort(poll, live)
         _note_submit(world, fence, live, heard)
+        _note_waiting(world, fence, live, heard, report)
         _settle(world, fence, live, heard, report)
     failpoint.hit("reconciler.decided")
     direct.ended(world)
@@ -127,11 +129,29 @@ def _observe(world: World, report: Report) -> Poll | None:
 
 def _note_submit(world: World, fence: int, arrays: list[Array], heard: Heard) -> None:
     """Record when the scheduler took an array: part of the identity of its job."""
-    for array in arrays:
-        submit_at = heard.submit_at(array)
-        if array.submit_at is None and submit_at is not None:
-            with world.store.write() as tx:
-                attempts.update_array(tx, array.id, fence=fence, submit_at=submit_at)
+    new = [(array.id, heard.submit_at(array)) for array in arrays if array.submit_at is None]
+    told = [(array, at) for array, at in new if at is not None]
+    if not told:
+        return
+    with world.store.write() as tx:
+        for array, at in told:
+            attempts.update_array(tx, array, fence=fence, submit_at=at)
+
+
+def _note_waiting(
+    world: World, fence: int, arrays: list[Array], heard: Heard, report: Report
+) -> None:
+    """Record why tasks wait, of all that wait alike at once."""
+    rests = [(array.id, rest) for array in arrays for rest in waiting.few(heard.rests(array))]
+    with world.store.read() as view:
+        new = [(array, rest) for array, rest in rests if waiting.differs(view, array, rest)]
+    if not new:
+        return
+    with world.store.write() as tx:
+        lease.check_fence(tx, user=world.user, cluster=world.cluster, fence=fence)
+        now = world.clock.now()
+        report.changed += sum(waiting.write(tx, array, rest, now) for array, rest in new)
+        failpoint.hit("reconciler.waiting")
 
 
 def _settle(
@@ -143,28 +163,33 @@ def _settle(
     *,
     only: Mapping[int, set[int]] | None = None,
 ) -> None:
-    """Decide on the attempts of arrays, ask the accounting once for those that need it, write."""
-    now = world.clock.now()
+    """Decide on the attempts of arrays, ask the accounting once for those that need it, write.
+
+    Attempts that wait as it is recorded, and were never heard of, are left out: of those nothing
+    would be decided (``planning.reconcile.waiting``), whatever the time.
+    """
+    now, policy, at = world.clock.now(), world.policy, report.collected_at
     asking: list[tuple[Array, int, Known, Sighting | None]] = []
+    told: list[Told] = []
     for array in arrays:
         indices = None if only is None else only.get(array.id, set())
         if indices is not None and not indices:
             continue
         with world.store.read() as view:
-            known = attempts.known(view, array.id)
-            sightings = attempts.sightings(view, array.id)
-        told: list[Told] = []
+            known = attempts.known(view, array.id, indices, but=queue.rests(array))
+            sightings = attempts.sightings(view, array.id, known.keys())
         for index, state in known.items():
-            if indices is not None and index not in indices:
-                continue
-            seen = observe.evidence(array, index, queue, observe.NOTHING, sightings.get(index))
-            seen = replace(seen, files_at=report.collected_at)
-            answer = decide(state, seen, world.policy, now)
+            sighting = sightings.get(index)
+            seen = observe.evidence(array, index, queue, observe.NOTHING, sighting, at)
+            answer = decide(state, seen, policy, now)
             if isinstance(answer, Ask):
-                asking.append((array, index, state, sightings.get(index)))
+                asking.append((array, index, state, sighting))
             elif answer is not None:
                 told.append(Told(array, index, seen, answer))
-        _apply(world, fence, told, now, report)
+        if len(told) >= MANY:
+            _apply(world, fence, told, now, report)
+            told = []
+    _apply(world, fence, told, now, report)
     if asking:
         _settle_by_history(world, fence, asking, queue, report)
 
@@ -191,8 +216,7 @@ def _settle_by_history(
     now = world.clock.now()
     told: list[Told] = []
     for array, index, state, sighting in asking:
-        seen: Evidence = observe.evidence(array, index, queue, history, sighting)
-        seen = replace(seen, files_at=report.collected_at)
+        seen = observe.evidence(array, index, queue, history, sighting, report.collected_at)
         answer = decide(state, seen, world.policy, now)
         if isinstance(answer, Transition):
             told.append(Told(array, index, seen, answer))

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from penstock.model.evidence import Evidence, Poll, Sighting, Task
+from penstock.model.evidence import Evidence, Poll, Rest, Sighting, Task
 from penstock.model.run import Array
 from penstock.model.state import State, word
+from penstock.planning.reconcile import waiting
 
 MIB = 1 << 20
 SENDING_TAKES = timedelta(minutes=10)  # at most, with clocks that differ
@@ -66,12 +67,38 @@ class Heard:
         tasks += [task for words in self.shared.values() for task in words]
         return frozenset((task.job, task.submit_at) for task in tasks if task.submit_at)
 
+    def rests(self, array: Array) -> list[Rest]:
+        """Return which tasks of an array wait alike, where one word tells of them and no other."""
+        told = set(self.single.get(array.id, {}))
+        rests = []
+        for task in self.shared.get(array.id, ()):
+            if task.tasks is None:
+                continue
+            waits = waiting(task)
+            if waits is not None and told.isdisjoint(task.tasks):
+                rests.append(Rest(task.word, *waits, _ranges(task.tasks)))
+            told.update(task.tasks)
+        return rests
+
     def is_cut(self, array: Array) -> bool:
         """Return whether some word has a list of indices that was cut off."""
         return any(task.tasks is None for task in self.shared.get(array.id, ()))
 
 
 NOTHING = Heard(None, {}, {})
+
+
+def _ranges(tasks: frozenset[int] | range) -> tuple[tuple[int, int], ...]:
+    """Return indices as ranges without steps."""
+    if isinstance(tasks, range) and tasks.step == 1:
+        return ((tasks[0], tasks[-1]),) if tasks else ()
+    ranges: list[tuple[int, int]] = []
+    for index in sorted(tasks):
+        if ranges and ranges[-1][1] == index - 1:
+            ranges[-1] = (ranges[-1][0], index)
+        else:
+            ranges.append((index, index))
+    return tuple(ranges)
 
 
 def belongs(task: Task, array: Array) -> bool:
@@ -156,7 +183,12 @@ def _newer(old: Task | None, new: Task) -> Task:
 
 
 def evidence(
-    array: Array, index: int, queue: Heard, history: Heard, sighting: Sighting | None
+    array: Array,
+    index: int,
+    queue: Heard,
+    history: Heard,
+    sighting: Sighting | None,
+    files_at: datetime | None = None,
 ) -> Evidence:
     """Return all that is known of one element."""
     mem_mb = array.request.mem_mb
@@ -171,6 +203,7 @@ def evidence(
         history=told,
         history_at=history.poll.at if history.poll else None,
         sighting=sighting,
+        files_at=files_at,
         limit_bytes=mem_mb * MIB if mem_mb else None,
         knows_array=history.poll is not None and (queue.knows(array) or history.knows(array)),
     )

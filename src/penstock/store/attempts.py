@@ -6,10 +6,10 @@ from typing import Any
 
 from penstock.clock import stamp
 from penstock.errors import StoreError
-from penstock.model.evidence import Known, Transition
+from penstock.model.evidence import Known, Rest, Transition
 from penstock.model.run import Array, Intent, PlannedArray, ReadyRun, StageRow
 from penstock.model.state import Cause, State
-from penstock.store import bodies, lease, rows
+from penstock.store import bodies, lease, rows, waiting
 from penstock.store.connection import Connection
 from penstock.store.evidence import sightings
 from penstock.store.moves import apply
@@ -305,31 +305,52 @@ def refuse(tx: Connection, array_id: int, why: str, now: datetime) -> None:
 # --- attempts -------------------------------------------------------------------------------------
 
 
-def known(tx: Connection, array_id: int) -> dict[int, Known]:
-    """Return what is recorded of each attempt of an array that is not final, by index."""
-    found = tx.execute(
-        "SELECT idx, attempt.id, state, restart, sent_at, submit_at, unknown_since,"
-        " EXISTS (SELECT 1 FROM directive WHERE directive.run_id = attempt.run_id"
-        " AND verb = 'cancel' AND done_at IS NULL), cause, reason"
-        " FROM attempt JOIN job_array ON job_array.id = array_id"
-        " WHERE array_id = ? AND " + _IS_LIVE + " ORDER BY idx",
-        (array_id,),
+_KNOWN = (
+    "SELECT idx, attempt.id, state, restart, sent_at, submit_at, unknown_since,"
+    " EXISTS (SELECT 1 FROM directive WHERE directive.run_id = attempt.run_id"
+    " AND verb = 'cancel' AND done_at IS NULL), cause, reason"
+    " FROM attempt JOIN job_array ON job_array.id = array_id"
+    " WHERE array_id = ? AND " + _IS_LIVE
+)
+
+
+def known(
+    tx: Connection,
+    array_id: int,
+    indices: Collection[int] | None = None,
+    *,
+    but: Iterable[Rest] = (),
+) -> dict[int, Known]:
+    """Return what is recorded of each attempt of an array that is not final, by index.
+
+    With ``indices``, of these only. ``but``: not of those that are recorded as waiting just so, and
+    whose runner was never heard of.
+    """
+    if indices is not None and not indices:
+        return {}
+    where, given = "", list[Any]()
+    if indices is not None and len(indices) <= rows.FEW:
+        where, given = f" AND idx IN {rows.marks(indices)}", list(indices)
+    for rest in waiting.few(but):
+        same, values = waiting.alike(rest, array_id)
+        where, given = where + f" AND NOT ({same})", given + values
+    found = tx.execute(_KNOWN + where + " ORDER BY idx", (array_id, *given))
+    return {row[0]: _known(row) for row in found if indices is None or row[0] in indices}
+
+
+def _known(row: tuple[Any, ...]) -> Known:
+    _, attempt, state, restart, sent_at, submit_at, unknown_since, asked, cause, reason = row
+    return Known(
+        attempt=attempt,
+        state=State(state),
+        restart=restart,
+        sent_at=rows.time(sent_at),
+        submit_at=rows.time(submit_at),
+        unknown_since=rows.time(unknown_since),
+        cancel_asked=bool(asked),
+        cause=Cause(cause) if cause else None,
+        reason=reason,
     )
-    return {
-        idx: Known(
-            attempt=attempt,
-            state=State(state),
-            restart=restart,
-            sent_at=rows.time(sent_at),
-            submit_at=rows.time(submit_at),
-            unknown_since=rows.time(unknown_since),
-            cancel_asked=bool(asked),
-            cause=Cause(cause) if cause else None,
-            reason=reason,
-        )
-        for idx, attempt, state, restart, sent_at, submit_at, unknown_since, asked, cause, reason
-        in found
-    }  # fmt: skip
 
 
 def live_counts(tx: Connection, *, user: str, cluster: str) -> dict[int, dict[State, int]]:

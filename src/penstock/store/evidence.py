@@ -12,7 +12,6 @@ from penstock.store import rows
 from penstock.store.connection import Connection
 
 _INSERT = "INSERT INTO evidence (attempt_id, source, at, word, detail) VALUES (?, ?, ?, ?, ?)"
-_FEW = 500  # indices that fit into one statement
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,10 @@ def sightings(
     With ``indices``, of these elements only. A restart that died before it could repeat the sealed
     record of a lower one has that for its own: nothing was, and nothing is run after that.
     """
+    if indices is not None and not indices:
+        return {}
     where, few = "", list(indices) if indices is not None else []
-    if indices is not None and len(few) <= _FEW:
+    if indices is not None and len(few) <= rows.FEW:
         where = f" AND idx IN {rows.marks(few)}"
     found = tx.execute(
         "SELECT idx, restart, job, node, opened_at, heard_at, exit, done FROM spool"

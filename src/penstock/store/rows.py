@@ -5,7 +5,7 @@ from datetime import datetime
 
 from penstock.clock import moment, stamp
 
-_BATCH = 500  # values in one statement
+FEW = 500  # values in one statement
 
 
 def time(seconds: float | None) -> datetime | None:
@@ -26,4 +26,4 @@ def marks(values: Collection[object]) -> str:
 def batches(values: Iterable[int]) -> Iterator[list[int]]:
     """Yield lists that fit into one statement."""
     every = list(values)
-    return (every[at : at + _BATCH] for at in range(0, len(every), _BATCH))
+    return (every[at : at + FEW] for at in range(0, len(every), FEW))

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from penstock.errors import Fenced, StoreError
-from penstock.model.evidence import Transition
+from penstock.model.evidence import Rest, Transition
 from penstock.model.run import Intent, PlannedArray
 from penstock.model.spec import Request
 from penstock.model.state import FINAL, LIVE, MOVES, Cause, State
-from penstock.store import attempts, directives, evidence, ingest, lease
+from penstock.store import attempts, directives, evidence, ingest, lease, waiting
 from penstock.store.connection import Connection, Store
 from tests.contract.store.making import (
     ME,
@@ -290,6 +290,7 @@ class Explained:
         return 1
 
 
+REST = Rest("PENDING", State.QUEUED, "Priority", ((2, 9), (11, 20)))
 CYCLE: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (attempts.has_ready, ME),
     (attempts.ready_stages, ME),
@@ -299,6 +300,9 @@ CYCLE: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (attempts.finished_arrays, ME),
     (attempts.live_counts, ME),
     (attempts.known, {"array_id": 1}),
+    (attempts.known, {"array_id": 1, "indices": [1, 2], "but": [REST]}),
+    (waiting.differs, {"array_id": 1, "rest": REST}),
+    (waiting.write, {"array_id": 1, "rest": REST, "now": NOW}),
     (attempts.sightings, {"array_id": 1}),
     (attempts.elements, {"array_id": 1}),
     (attempts.dissolve, {"array_id": 1, "now": NOW}),

@@ -4,10 +4,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.model.evidence import Evidence, Exit, Known, Sighting, Task, Transition
-from penstock.model.state import Cause, State
-from penstock.planning.reconcile import ASK, Ask, Policy, decide
+from penstock.model.state import WORDS, Cause, Kind, State
+from penstock.planning.reconcile import ASK, Ask, Policy, decide, waiting
 from penstock.wire.claim import UNRECORDED
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -381,3 +383,45 @@ def test_unknown_word_keeps_the_state() -> None:
 
 def test_revoked_follows_the_sibling() -> None:
     assert told(known(State.QUEUED), Evidence(queue=task("REVOKED"), queue_at=at(90))) is None
+
+
+WAITING = [name for name, one in WORDS.items() if one.kind in (Kind.WAITING, Kind.HELD)]
+SOME_TIME = st.none() | st.integers(-100_000, 100_000).map(at)
+
+
+@given(
+    st.sampled_from(WAITING),
+    st.sampled_from(["None", "", "Priority", "JobHeldUser", "JobHeldUser,Priority"]),
+    st.builds(
+        Known,
+        attempt=st.just(1),
+        state=st.just(State.QUEUED),
+        restart=st.integers(0, 3),
+        sent_at=SOME_TIME,
+        submit_at=SOME_TIME,
+        cancel_asked=st.booleans(),
+    ),
+    st.builds(
+        Evidence,
+        queue_at=SOME_TIME,
+        history=st.none() | st.sampled_from(["CANCELLED", "NODE_FAIL", "COMPLETED"]).map(task),
+        history_at=SOME_TIME,
+        files_at=SOME_TIME,
+        knows_array=st.booleans(),
+    ),
+    st.sampled_from([POLICY, ALONE]),
+)
+def test_nothing_is_decided_of_one_that_waits_as_recorded_and_was_never_heard_of(
+    said: str, reason: str, recorded: Known, seen: Evidence, policy: Policy
+) -> None:
+    """The cycle leaves such attempts out, without a look at each: whatever the time."""
+    word = task(said, reason=reason)
+    waits = waiting(word)
+    assert waits is not None
+    before = replace(recorded, state=waits[0], reason=waits[1])
+    assert decide(before, replace(seen, queue=word), policy, NOW) is None
+
+
+@pytest.mark.parametrize("said", sorted(set(WORDS) - set(WAITING)))
+def test_what_does_not_wait_is_no_rest(said: str) -> None:
+    assert waiting(task(said)) is None

@@ -5,10 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from penstock.model.evidence import Poll, Sighting, Task
+from penstock.model.evidence import Poll, Rest, Sighting, Task
 from penstock.model.run import Array, Intent
 from penstock.model.spec import Request
+from penstock.model.state import State
 from penstock.reconciler.observe import belongs, evidence, has_token, sort
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -136,3 +139,49 @@ def test_plain_row_of_an_array_speaks_for_all_only_when_it_was_cancelled_whole(
     assert (seen.history is not None) is is_taken
     ran = Sighting(0, "77_7", "n1", T0, T0)
     assert evidence(ARRAY, 7, sort(poll(), [ARRAY]), history, ran).history is None
+
+
+def test_rests_are_of_tasks_that_wait_and_of_which_nothing_else_is_said() -> None:
+    pending = task(range(4, 9), "PENDING", reason="Priority")
+    others = task(frozenset({9, 10, 12}), "PENDING", reason="None")
+    held = task(range(20, 22), "PENDING", reason="JobHeldUser")
+    running = task(frozenset({30, 31}), "RUNNING")
+    heard = sort(poll(pending, others, held, running, task()), [ARRAY])
+    assert heard.rests(ARRAY) == [
+        Rest("PENDING", State.QUEUED, "Priority", ((4, 8),)),
+        Rest("PENDING", State.QUEUED, "", ((9, 10), (12, 12))),
+        Rest("PENDING", State.HELD, "JobHeldUser", ((20, 21),)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        frozenset({3, 4}),  # 3 has a word of its own
+        None,  # cut off
+        range(20, 30),  # another tells of 25
+        frozenset[int](),
+    ],
+)
+def test_of_what_is_told_twice_or_not_whole_there_is_no_rest(
+    tasks: frozenset[int] | range | None,
+) -> None:
+    first = task(frozenset({25, 26}), "RUNNING")
+    heard = sort(poll(task(), first, task(tasks, "PENDING")), [ARRAY])
+    assert not [rest for rest in heard.rests(ARRAY) if rest.ranges]
+
+
+@given(st.frozensets(st.integers(0, 40), min_size=2))
+def test_ranges_of_a_rest_are_its_indices(indices: frozenset[int]) -> None:
+    (rest,) = sort(poll(task(indices, "PENDING")), [ARRAY]).rests(ARRAY)
+    ranges = [set(range(first, last + 1)) for first, last in rest.ranges]
+    assert set().union(*ranges) == indices
+    assert sum(map(len, ranges)) == len(indices)
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_ranges_of_a_printed_range_are_its_indices(step: int) -> None:
+    (rest,) = sort(poll(task(range(0, 21, step), "PENDING")), [ARRAY]).rests(ARRAY)
+    assert [index for first, last in rest.ranges for index in range(first, last + 1)] == list(
+        range(0, 21, step)
+    )
