@@ -4,7 +4,7 @@ The offset moves in the transaction that adds the rows. Metrics, tags, results a
 written here, never a state. What a spool says is not trusted: see ``records``.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,12 +13,15 @@ from penstock.clock import moment, stamp
 from penstock.store import evidence, points, records
 from penstock.store.connection import Connection
 from penstock.store.points import Columns
+from penstock.store.rows import marks
 from penstock.store.values import tag_columns
 from penstock.transport.protocol import Tail
 from penstock.wire import spool
 
 _NEWS = frozenset({"open", "start", "term", "exit"})  # kinds that may change a state
 DONE = -1
+_MANY = 100  # elements that are written together
+_MUCH = 1 << 21  # bytes of their spools
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ def ingest(tx: Connection, array_id: int, tails: Iterable[Tail], now: datetime) 
     """Take in what spools of an array gained. What was taken in before is left out."""
     row = tx.one("SELECT token FROM job_array WHERE id = ?", (array_id,))
     token = row[0] if row else ""
-    gained = [_take(tx, array_id, token, tail, stamp(now)) for tail in tails]
+    gained = [
+        told for some in _groups(tails) for told in _take(tx, array_id, token, some, stamp(now))
+    ]
     failpoint.hit("ingest.before-commit")
     return Ingested(
         points=sum(one.points for one in gained),
@@ -150,18 +155,61 @@ _KINDS: dict[str, Callable[[_Told, records.Record], None]] = {
 }
 
 
-def _take(tx: Connection, array_id: int, token: str, tail: Tail, now: float) -> _Told:
-    told = _Told(token, tail.index, tail.restart, now)
-    attempt = tx.one(
-        "SELECT id, run_id, number FROM attempt WHERE array_id = ? AND idx = ?",
-        (array_id, tail.index),
-    )
-    place = (array_id, tail.index, tail.restart)
-    read_to, is_done = _position(tx, place)
-    if attempt is None or is_done or tail.offset > read_to:
-        told.bad += attempt is None  # a name that lies
-        return told
-    data = tail.data[read_to - tail.offset :]
+def _groups(tails: Iterable[Tail]) -> Iterator[list[Tail]]:
+    """Yield tails that are written together: each of another element, and not too much at once."""
+    some: list[Tail] = []
+    size = 0
+    for tail in tails:
+        if len(some) >= _MANY or size > _MUCH or any(tail.index == one.index for one in some):
+            yield some
+            some, size = [], 0
+        some.append(tail)
+        size += len(tail.data)
+    if some:
+        yield some
+
+
+_Attempt = tuple[int, int, int]  # id, run, number
+
+
+def _take(tx: Connection, array_id: int, token: str, tails: list[Tail], now: float) -> list[_Told]:
+    """Take in what spools of several elements gained, with few statements for all of them."""
+    indices = [tail.index for tail in tails]
+    attempts: dict[int, _Attempt] = {
+        idx: (made, run, number)
+        for idx, made, run, number in tx.execute(
+            "SELECT idx, id, run_id, number FROM attempt WHERE array_id = ? AND idx IN "
+            + marks(indices),
+            (array_id, *indices),
+        )
+    }
+    positions = {
+        (idx, restart): (read_to, bool(done))
+        for idx, restart, read_to, done in tx.execute(
+            "SELECT idx, restart, read_to, done FROM spool WHERE array_id = ? AND idx IN "
+            + marks(indices),
+            (array_id, *indices),
+        )
+    }
+    every, taken, spools = [], [], []
+    for tail in tails:
+        told = _Told(token, tail.index, tail.restart, now)
+        every.append(told)
+        read_to, is_done = positions.get((tail.index, tail.restart), (0, False))
+        if tail.index not in attempts or is_done or tail.offset > read_to:
+            told.bad += tail.index not in attempts  # a name that lies
+            continue
+        used = _read(told, tail, tail.data[read_to - tail.offset :])
+        spools.append(_spool(array_id, told, read_to + used, tail.is_done))
+        taken.append((told, attempts[tail.index], tail.is_done))
+    if taken:
+        tx.executemany(_SPOOL, spools)
+        _write_rows(tx, taken)
+    return every
+
+
+def _read(told: _Told, tail: Tail, data: bytes) -> int:
+    """Let records be told; return how many bytes were used."""
     found, used, told.bad = spool.decode(data)
     if tail.is_done and used < len(data):
         told.bad, used = told.bad + 1, len(data)  # half a line, and no more will come
@@ -169,74 +217,63 @@ def _take(tx: Connection, array_id: int, token: str, tail: Tail, now: float) -> 
         told.add(record)
     told.finish()
     told.is_news |= tail.is_done  # the record that was read before counts from now on
-    _write_spool(tx, place, told, read_to + used, tail.is_done)
-    _write_rows(tx, told, attempt, is_done=tail.is_done)
-    return told
+    return used
 
 
-def _position(tx: Connection, place: tuple[int, int, int]) -> tuple[int, bool]:
-    row = tx.one(
-        "SELECT read_to, done FROM spool WHERE array_id = ? AND idx = ? AND restart = ?", place
-    )
-    return (row[0], bool(row[1])) if row else (0, False)
+_SPOOL = (
+    "INSERT INTO spool (array_id, idx, restart, read_to, done, bad, job, node, opened_at,"
+    " heard_at, exit) VALUES (?, ?, ?, ?, ?, ?, coalesce(?, ''), coalesce(?, ''), ?, ?, ?)"
+    " ON CONFLICT (array_id, idx, restart) DO UPDATE SET read_to = excluded.read_to,"
+    " done = excluded.done, bad = spool.bad + excluded.bad,"
+    " job = coalesce(nullif(excluded.job, ''), spool.job),"
+    " node = coalesce(nullif(excluded.node, ''), spool.node),"
+    " opened_at = coalesce(spool.opened_at, excluded.opened_at),"
+    " heard_at = CASE WHEN excluded.heard_at > spool.heard_at THEN excluded.heard_at"
+    " ELSE spool.heard_at END, exit = coalesce(excluded.exit, spool.exit)"
+)
 
 
-def _write_spool(
-    tx: Connection, place: tuple[int, int, int], told: _Told, read_to: int, is_done: bool
-) -> None:
-    tx.execute(
-        "INSERT INTO spool (array_id, idx, restart, read_to, done, bad, job, node, opened_at,"
-        " heard_at, exit) VALUES (?, ?, ?, ?, ?, ?, coalesce(?, ''), coalesce(?, ''), ?, ?, ?)"
-        " ON CONFLICT (array_id, idx, restart) DO UPDATE SET read_to = excluded.read_to,"
-        " done = excluded.done, bad = spool.bad + excluded.bad,"
-        " job = coalesce(nullif(excluded.job, ''), spool.job),"
-        " node = coalesce(nullif(excluded.node, ''), spool.node),"
-        " opened_at = coalesce(spool.opened_at, excluded.opened_at),"
-        " heard_at = CASE WHEN excluded.heard_at > spool.heard_at THEN excluded.heard_at"
-        " ELSE spool.heard_at END, exit = coalesce(excluded.exit, spool.exit)",
-        (
-            *place,
-            read_to,
-            int(is_done),
-            told.bad,
-            told.job,
-            told.node,
-            told.opened_at,
-            told.heard_at,
-            told.end,
-        ),
-    )
+def _spool(array_id: int, told: _Told, read_to: int, is_done: bool) -> tuple[object, ...]:
+    place = (array_id, told.index, told.restart)
+    heard = (told.job, told.node, told.opened_at, told.heard_at, told.end)
+    return (*place, read_to, int(is_done), told.bad, *heard)
 
 
-def _write_rows(
-    tx: Connection, told: _Told, attempt: tuple[int, int, int], *, is_done: bool
-) -> None:
-    made, run, number = attempt
-    if told.columns or is_done:
-        points.write(tx, made, told.restart, told.columns, is_last=is_done)
-    if told.columns:
-        _write_summaries(tx, told, run, number)
-    if told.params:
-        tx.executemany(
-            "INSERT INTO param (run_id, key, number, text, told) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (run_id, key) DO UPDATE SET number = excluded.number,"
-            " text = excluded.text, told = excluded.told WHERE param.told IS NOT NULL",
-            [(run, key, *value) for key, value in told.params.items()],
-        )
-    if told.tags:
-        tx.executemany(
-            "INSERT INTO tag (run_id, key, number, text) VALUES (?, ?, ?, ?) ON CONFLICT"
-            " (run_id, key) DO UPDATE SET number = excluded.number, text = excluded.text",
-            [(run, key, *tag_columns(text)) for key, text in told.tags.items()],
-        )
-    if told.outputs:
-        tx.executemany(
-            "INSERT INTO output (attempt_id, path, digest, bytes) VALUES (?, ?, ?, ?) ON CONFLICT"
-            " (attempt_id, path) DO UPDATE SET digest = excluded.digest, bytes = excluded.bytes",
-            [(made, path, *value) for path, value in told.outputs.items()],
-        )
-    if told.seen:
-        evidence.add(tx, made, told.seen)
+_PARAM = (
+    "INSERT INTO param (run_id, key, number, text, told) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (run_id, key) DO UPDATE SET number = excluded.number,"
+    " text = excluded.text, told = excluded.told WHERE param.told IS NOT NULL"
+)
+_TAG = (
+    "INSERT INTO tag (run_id, key, number, text) VALUES (?, ?, ?, ?) ON CONFLICT"
+    " (run_id, key) DO UPDATE SET number = excluded.number, text = excluded.text"
+)
+_OUTPUT = (
+    "INSERT INTO output (attempt_id, path, digest, bytes) VALUES (?, ?, ?, ?) ON CONFLICT"
+    " (attempt_id, path) DO UPDATE SET digest = excluded.digest, bytes = excluded.bytes"
+)
+_Taken = tuple[_Told, _Attempt, bool]
+
+
+def _write_rows(tx: Connection, taken: list[_Taken]) -> None:
+    gained = [
+        points.Gained(made, told.restart, told.columns, is_done)
+        for told, (made, _, _), is_done in taken
+        if told.columns or is_done
+    ]
+    if gained:
+        points.write(tx, gained)
+    _write_summaries(tx, [(told, of) for told, of, _ in taken if told.columns])
+    rows: dict[str, list[tuple[object, ...]]] = {_PARAM: [], _TAG: [], _OUTPUT: []}
+    for told, (made, run, _), _ in taken:
+        rows[_PARAM] += [(run, key, *value) for key, value in told.params.items()]
+        rows[_TAG] += [(run, key, *tag_columns(text)) for key, text in told.tags.items()]
+        rows[_OUTPUT] += [(made, path, *value) for path, value in told.outputs.items()]
+        if told.seen:
+            evidence.add(tx, made, told.seen)
+    for sql, some in rows.items():
+        if some:
+            tx.executemany(sql, some)
 
 
 _SUMMARY = (
@@ -247,27 +284,30 @@ _SUMMARY = (
 )
 
 
-def _write_summaries(tx: Connection, told: _Told, run: int, number: int) -> None:
-    """Bring the summaries of a run up to date; they follow the last restart of the last attempt."""
-    of = (number, told.restart)
+def _write_summaries(tx: Connection, taken: list[tuple[_Told, _Attempt]]) -> None:
+    """Bring the summaries of runs up to date; they follow the last restart of the last attempt."""
+    if not taken:
+        return
+    runs = [run for _, (_, run, _) in taken]
+    sql = "SELECT run_id, key, attempt, restart, min, max, count FROM metric WHERE run_id IN "
     old = {
-        key: ((attempt, restart), low, high, count)
-        for key, attempt, restart, low, high, count in tx.execute(
-            "SELECT key, attempt, restart, min, max, count FROM metric WHERE run_id = ?", (run,)
-        )
+        (run, key): ((attempt, restart), low, high, count)
+        for run, key, attempt, restart, low, high, count in tx.execute(sql + marks(runs), runs)
     }
     rows = []
-    for key, columns in told.columns.items():
-        new = records.summary(columns)
-        low, high, count = new.min, new.max, new.count
-        before, old_low, old_high, old_count = old.get(key, (of, None, None, 0))
-        if before > of:
-            continue
-        if before == of:
-            low, high = _bounds(old_low, old_high, low, high)
-            count += old_count
-        last = new.last if new.last == new.last else None  # NaN: NULL
-        rows.append((run, key, *of, last, new.step, low, high, count))
+    for told, (_, run, number) in taken:
+        of = (number, told.restart)
+        for key, columns in told.columns.items():
+            new = records.summary(columns)
+            low, high, count = new.min, new.max, new.count
+            before, old_low, old_high, old_count = old.get((run, key), (of, None, None, 0))
+            if before > of:
+                continue
+            if before == of:
+                low, high = _bounds(old_low, old_high, low, high)
+                count += old_count
+            last = new.last if new.last == new.last else None  # NaN: NULL
+            rows.append((run, key, *of, last, new.step, low, high, count))
     tx.executemany(_SUMMARY, rows)
 
 

@@ -9,11 +9,12 @@ together. Values are kept bit by bit.
 import struct
 import zlib
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import sub
 
 from penstock.store.connection import Connection
+from penstock.store.rows import marks
 
 FORMAT = b"\x01"
 MISSING = -(1 << 60)  # a step that was not told
@@ -23,6 +24,7 @@ _EVEN, _DIFFERENCES, _PLAIN, _SHUFFLED = range(4)
 _LEVEL = 6
 FULL = 1000  # points; a chunk with as many is never written again
 LARGEST = 8192
+_FEW = 100  # metrics of which one statement asks
 _PROBE = 2048  # bytes of values on which the two ways are compared
 
 
@@ -158,64 +160,89 @@ def points(tx: Connection, run_id: int, key: str) -> Columns:
     return told[-1].points if told else Columns()
 
 
-def write(
-    tx: Connection, attempt: int, restart: int, gained: dict[str, Columns], *, is_last: bool
-) -> None:
-    """Append points to the chunks of one restart.
+@dataclass(frozen=True)
+class Gained:
+    """The points that one restart of an attempt gained, by metric. ``is_last``: none will come."""
+
+    attempt: int
+    restart: int
+    columns: dict[str, Columns]
+    is_last: bool
+
+
+_Row = tuple[int, int, int, bytes]  # id, seq, count, data
+_Of = tuple[int, int, str]  # attempt, restart, key
+
+
+def write(tx: Connection, gained: Sequence[Gained]) -> None:
+    """Append points to the chunks of several attempts, with few statements for all of them.
 
     A chunk that is not full is written anew together with what comes after it, once that is half as
     much: so a slow logger costs neither a row a point, nor all its points at each look. With
     ``is_last`` all that are not full become one.
     """
-    unfull = _unfull(tx, attempt, restart)
-    for key in gained.keys() | (unfull.keys() if is_last else ()):
-        columns = gained.get(key, Columns())
-        rows = unfull.get(key, [])
-        if not columns and len(rows) < 2:
-            continue
-        taken: list[tuple[int, int, int, bytes]] = []
-        size = len(columns)
-        while rows and (is_last or rows[-1][2] <= 2 * size):
-            taken.append(rows.pop())
-            size += taken[-1][2]
-        whole = Columns()
-        for _, _, count, data in reversed(taken):
-            whole.extend(decode(data, count))
-        whole.extend(columns)
-        seq = taken[-1][1] if taken else _next_seq(tx, attempt, restart, key)
-        tx.executemany("DELETE FROM chunk WHERE id = ?", [(row[0],) for row in taken])
-        _insert(tx, (attempt, restart, key), seq, whole)
-
-
-def _unfull(
-    tx: Connection, attempt: int, restart: int
-) -> dict[str, list[tuple[int, int, int, bytes]]]:
-    """Return id, seq, count and data of the chunks that are not full, by key, in order."""
-    found = tx.execute(
-        "SELECT key, id, seq, count, data FROM chunk"
-        " WHERE attempt_id = ? AND restart = ? AND count < ? ORDER BY key, seq",
-        (attempt, restart, FULL),
+    unfull = _unfull(tx, [one.attempt for one in gained])
+    gone: list[tuple[int]] = []
+    known: dict[_Of, int] = {}  # the seq with which to go on
+    whole: dict[_Of, Columns] = {}
+    for one in gained:
+        left = {of[2]: rows for of, rows in unfull.items() if of[:2] == (one.attempt, one.restart)}
+        for key in one.columns.keys() | (left.keys() if one.is_last else ()):
+            rows = left.get(key, [])
+            columns = one.columns.get(key, Columns())
+            if not columns and len(rows) < 2:
+                continue
+            taken: list[_Row] = []
+            size = len(columns)
+            while rows and (one.is_last or rows[-1][2] <= 2 * size):
+                taken.append(rows.pop())
+                size += taken[-1][2]
+            of = (one.attempt, one.restart, key)
+            whole[of] = Columns()
+            for _, _, count, data in reversed(taken):
+                whole[of].extend(decode(data, count))
+            whole[of].extend(columns)
+            gone += [(row[0],) for row in taken]
+            if taken:
+                known[of] = taken[-1][1]
+    known |= _next_seqs(tx, [of for of in whole if of not in known])
+    tx.executemany("DELETE FROM chunk WHERE id = ?", gone)
+    tx.executemany(
+        "INSERT INTO chunk (attempt_id, restart, key, seq, count, data) VALUES (?, ?, ?, ?, ?, ?)",
+        [row for of, columns in whole.items() for row in _chunks(of, known[of], columns)],
     )
-    unfull: dict[str, list[tuple[int, int, int, bytes]]] = {}
-    for key, *row in found:
-        unfull.setdefault(key, []).append((row[0], row[1], row[2], row[3]))
+
+
+def _unfull(tx: Connection, attempts: Sequence[int]) -> dict[_Of, list[_Row]]:
+    """Return the chunks that are not full, in order."""
+    found = tx.execute(
+        "SELECT attempt_id, restart, key, id, seq, count, data FROM chunk WHERE attempt_id IN "
+        f"{marks(attempts)} AND count < ? ORDER BY attempt_id, restart, key, seq",
+        (*attempts, FULL),
+    )
+    unfull: dict[_Of, list[_Row]] = {}
+    for attempt, restart, key, *row in found:
+        of = (attempt, restart, key)
+        unfull.setdefault(of, []).append((row[0], row[1], row[2], row[3]))
     return unfull
 
 
-def _next_seq(tx: Connection, attempt: int, restart: int, key: str) -> int:
-    row = tx.one(
-        "SELECT coalesce(max(seq) + 1, 0) FROM chunk"
-        " WHERE attempt_id = ? AND restart = ? AND key = ?",
-        (attempt, restart, key),
-    )
-    assert row is not None
-    return int(row[0])
+def _next_seqs(tx: Connection, every: Sequence[_Of]) -> dict[_Of, int]:
+    """Return the seq that follows the last chunk of each metric."""
+    found: dict[_Of, int] = {}
+    for at in range(0, len(every), _FEW):
+        some = every[at : at + _FEW]
+        asked = ", ".join("(?, ?, ?)" for _ in some)
+        sql = (
+            f"WITH asked (a, r, k) AS (VALUES {asked}) SELECT a, r, k, (SELECT coalesce(max(seq)"
+            " + 1, 0) FROM chunk WHERE attempt_id = a AND restart = r AND key = k) FROM asked"
+        )
+        rows = tx.execute(sql, [value for of in some for value in of])
+        found |= {(attempt, restart, key): seq for attempt, restart, key, seq in rows}
+    return found
 
 
-def _insert(tx: Connection, of: tuple[int, int, str], seq: int, columns: Columns) -> None:
-    starts: Iterable[int] = range(0, len(columns), LARGEST)
-    parts = [columns.part(start, start + LARGEST) for start in starts]
-    tx.executemany(
-        "INSERT INTO chunk (attempt_id, restart, key, seq, count, data) VALUES (?, ?, ?, ?, ?, ?)",
-        [(*of, seq + n, len(part), encode(part)) for n, part in enumerate(parts)],
-    )
+def _chunks(of: _Of, seq: int, columns: Columns) -> Iterator[tuple[object, ...]]:
+    for n, start in enumerate(range(0, len(columns), LARGEST)):
+        part = columns.part(start, start + LARGEST)
+        yield (*of, seq + n, len(part), encode(part))
