@@ -5,6 +5,8 @@ import itertools
 import os
 import shutil
 import sqlite3
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 import penstock
 from penstock.testing import rounds
 from penstock.testing.aftermath import Aftermath, judge
-from penstock.testing.crashes import KEEPER, Round, failpoints
+from penstock.testing.crashes import KEEPER, Arm, Round, failpoints
 from penstock.testing.places import OnSlurm, on_local, on_model
 
 SRC = Path(penstock.__file__).parent
@@ -83,6 +85,30 @@ def test_fifty_crashes_on_a_real_slurm(installed: Path, shared: Path) -> None:
     tally = rounds.play(place, folder, drawn, at_once=3, until=50)
     assert_right(tally)
     assert tally.crashed >= 50
+
+
+# --- by hand
+
+
+def test_resend_of_what_came_and_went_is_refused(tmp_path: Path) -> None:
+    """The queue has forgotten the job; the accounting has not."""
+    with on_model(tmp_path) as place:
+        one = Round(tmp_path / "round", place, 0, commands=[Arm("reconciler.sent")])
+        one.prepare()
+        assert one.command("submit", "sweep.yaml").was_killed
+        deadline = time.monotonic() + 60
+        while "ps-" in asked(place.programs, "squeue", "--me", "-t", "all", "-o", "%j"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        (token,) = {name.partition(".")[0] for name in place.jobs(one.root).values()}
+        refused = one.command("resolve", token, "--resend")
+        assert (refused.code, "the scheduler has" in refused.err) == (2, True)
+        assert len(place.jobs(one.root)) == 1
+
+
+def asked(programs: Path, name: str, *words: str) -> str:
+    done = subprocess.run([programs / name, *words], capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 # --- the judge

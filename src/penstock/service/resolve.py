@@ -1,10 +1,15 @@
 """Answer for arrays of which nobody but their user can know whether the scheduler has them."""
 
+from contextlib import suppress
+from datetime import timedelta
+
 from penstock.errors import NotFoundError, SchedulerError, UsageError
 from penstock.model.evidence import Task
 from penstock.service.project import Project
 from penstock.store import resolutions
 from penstock.store.resolutions import Sending
+
+MARGIN = timedelta(hours=1)  # of clocks that differ
 
 
 def sending(project: Project) -> list[Sending]:
@@ -21,7 +26,7 @@ def resolve(project: Project, token: str, *, job: int | None) -> Sending:
     word is taken.
     """
     array = _named(project, token)
-    _check(project, array, job, _known(project))
+    _check(project, array, job, _known(project, array))
     with project.store.write() as tx:
         stored = resolutions.answer(
             tx, array.token, job=job, user=project.user, now=project.clock.now()
@@ -46,14 +51,18 @@ def _named(project: Project, token: str) -> Sending:
     )
 
 
-def _known(project: Project) -> tuple[Task, ...]:
-    try:
-        return project.world.scheduler.observe().tasks
-    except SchedulerError:
-        return ()
+def _known(project: Project, array: Sending) -> list[Task]:
+    """Return what the queue and the accounting say: a job may have come and gone."""
+    world, tasks = project.world, list[Task]()
+    with suppress(SchedulerError):
+        tasks += world.scheduler.observe().tasks
+    with suppress(SchedulerError):
+        if world.capabilities.has_accounting:
+            tasks += world.scheduler.find(array.token, since=array.sent_at - MARGIN).tasks
+    return tasks
 
 
-def _check(project: Project, array: Sending, job: int | None, tasks: tuple[Task, ...]) -> None:
+def _check(project: Project, array: Sending, job: int | None, tasks: list[Task]) -> None:
     from penstock.reconciler.observe import has_token  # noqa: PLC0415  where an answer is given
 
     ours = sorted({task.job for task in tasks if has_token(task, array.token)})

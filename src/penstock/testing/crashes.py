@@ -10,7 +10,7 @@ import re
 import sqlite3
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
@@ -70,6 +70,7 @@ for arm in "$arms/$kind"/*; do
 done
 """
 FOLDERS = ("first", "again", "started", "taken", "lost", "killed")
+REFUSED = {"resolve": (2, 5)}  # the answer is wrong, or nothing is to be answered
 # What keeps a round from being over.
 OPEN = (
     "SELECT count(*) FROM run WHERE state NOT IN ('completed', 'failed', 'cancelled')",
@@ -141,10 +142,7 @@ class Round:
 
     def play(self) -> Aftermath:
         """Play it to its end; judge."""
-        self._left = deque(self.commands)
-        self._random = random.Random(self.seed)
-        self._end_at = time.monotonic() + self.patience_s
-        self._prepare()
+        self.prepare()
         self._submit()
         if self.story in ("resolve", "adopt"):
             self._resolve()
@@ -165,14 +163,18 @@ class Round:
             keeper_died=any(name.startswith(KEEPER) for name in self.crashes),
         )
         found.wrong += self.problems
-        check = self._command("store", "check", is_armed=False)
+        check = self.command("store", "check", is_armed=False)
         if check.code != 0:
             found.wrong.append(f"store check: {check.out}{check.err}")
         return found
 
     # --- what is there at first ---
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Make the project, and lay out the arms."""
+        self._left = deque(self.commands)
+        self._random = random.Random(self.seed)
+        self._end_at = time.monotonic() + self.patience_s
         self.place.make(self.root)
         arms = self.root / "arms"
         texts = {
@@ -200,7 +202,7 @@ class Round:
 
     # --- commands ---
 
-    def _command(self, *words: str, is_armed: bool = True) -> Ended:
+    def command(self, *words: str, is_armed: bool = True) -> Ended:
         """Run a command to its end; with an arm it may be killed before."""
         arm = self._left[0] if self._left and is_armed else None
         out = self.root / "said" / f"{len(self.told):03}-{words[0]}"
@@ -242,14 +244,14 @@ class Round:
         assert code is not None
         return code
 
-    def _note(self, words: Iterable[str], arm: Arm | None, ended: Ended) -> None:
+    def _note(self, words: Sequence[str], arm: Arm | None, ended: Ended) -> None:
         """Count a crash, and take its arm away; say what is no way to end."""
         if "Traceback" in ended.err or "bug in Penstock" in ended.err:
             self.problems.append(f"{' '.join(words)}: {ended.err}")
         if arm is None:
             if ended.was_killed:
                 self.crashes["random"] += 1  # a daemon that lived for long enough
-            elif ended.code != 0:
+            elif ended.code not in (0, *REFUSED.get(words[0], ())):
                 self.problems.append(f"{' '.join(words)} ended with {ended.code}: {ended.err}")
             return
         self._left.popleft()
@@ -271,15 +273,15 @@ class Round:
         """Let a command bring everything up to date, and time pass."""
         self.place.look(self.root)
         if self._left and self._random.random() < 0.1:
-            self._command("daemon", "run")
+            self.command("daemon", "run")
         else:
-            self._command("tick")
+            self.command("tick")
         time.sleep(0.02 if self._left else 0.2)
 
     def _submit(self) -> None:
         """Submit until it is stored: wholly, or not at all."""
         while self._is_patient():
-            ended = self._command("submit", "sweep.yaml")
+            ended = self.command("submit", "sweep.yaml")
             stored = self._stored()
             if stored not in (0, self.runs):
                 self.problems.append(f"{stored} of {self.runs} runs of a submission are stored")
@@ -291,7 +293,7 @@ class Round:
     def _cancel(self, *names: str) -> None:
         """Cancel runs until that is stored: all of it, or nothing."""
         while self._is_patient():
-            ended = self._command("cancel", "--yes", *names)
+            ended = self.command("cancel", "--yes", *names)
             self.cancelled = set(
                 self._column("SELECT number FROM directive JOIN run ON run.id = run_id")
             )
@@ -301,15 +303,14 @@ class Round:
                 return
 
     def _resolve(self) -> None:
-        """Answer for an array whose command was killed while it was sent."""
+        """Answer for an array whose command was killed while it was sent; insist on the answer."""
         jobs = {name.partition(".")[0]: job for job, name in self.place.jobs(self.root).items()}
         for token in self._column("SELECT token FROM job_array WHERE intent = 'sending'"):
             answer = ["--adopt", str(jobs[token])] if token in jobs else ["--resend"]
             while self._is_patient():
-                self._command("resolve", token, *answer)
-                sql = "SELECT count(*) FROM job_array WHERE intent = 'sending' AND token = ?"
-                if not self._one(sql, token):
-                    break
+                ended = self.command("resolve", token, *answer)
+                if not ended.was_killed:
+                    break  # it is so, or it was refused: it had arrived after all
 
     # --- what is known ---
 
