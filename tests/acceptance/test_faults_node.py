@@ -20,7 +20,12 @@ from tests.acceptance.faults import (
 )
 from tests.own_slurm import OwnSlurm
 
-pytestmark = [pytest.mark.slurm, pytest.mark.parts, pytest.mark.long]
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.parts,
+    pytest.mark.long,
+    pytest.mark.timeout(600),
+]
 
 
 def test_node_is_cut_off_and_its_commands_go_on(own: Site, parts: OwnSlurm) -> None:

@@ -1,7 +1,9 @@
 """Parts of a real Slurm are stopped, killed and frozen: nothing is lost, doubled or guessed."""
 
 import signal
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -22,7 +24,7 @@ from tests.acceptance.faults import (
 )
 from tests.own_slurm import OwnSlurm
 
-pytestmark = [pytest.mark.slurm, pytest.mark.parts]
+pytestmark = [pytest.mark.slurm, pytest.mark.parts, pytest.mark.timeout(600)]
 
 MINUTE_S = 60
 REAL = 'case "$*" in --parsable*) ;; *) exec /usr/bin/sbatch "$@";; esac\n'
@@ -67,6 +69,33 @@ def test_controller_is_away_for_a_minute(own: Site, parts: OwnSlurm) -> None:
     assert states(own, "late") == [GOOD]
     assert states(own, "unwanted") == [("cancelled", "user")]
     assert sorted(begun(own)) == ["late/1 0", "row/1 0", "row/2 0", "row/3 0", "through/1 0"]
+
+
+@pytest.mark.long
+def test_daemon_lives_through_it(own: Site, parts: OwnSlurm) -> None:
+    """Nobody calls a command meanwhile: what is stored is the daemon's."""
+    own.env = {**QUICK}
+    own("daemon", "start")
+    try:
+        own.submit(gated(own, "row", params={"n": [1, 2, 3]}, max_parallel=1))
+        own.until(lambda: stored(own).count("running") == 1, "the first")
+        own.until(lambda: len(begun(own)) == 1, "its command")
+        with parts.without("slurmctld"):
+            open_gate(own, "row")
+            own.until(lambda: "completed" in stored(own), "its record")
+            assert stored(own) == ["completed", "queued", "queued"]
+        own.until(lambda: stored(own) == ["completed"] * 3, "the others")
+        assert "Unable to contact slurm controller" in own("daemon", "logs").stdout
+    finally:
+        own("daemon", "stop")
+    assert sorted(begun(own)) == ["row/1 0", "row/2 0", "row/3 0"]
+
+
+def stored(site: Site) -> list[str]:
+    """Return the states of all runs as they are recorded, with nothing brought up to date."""
+    store = sqlite3.connect(f"file:{site.root}/.penstock/penstock.db?mode=ro", uri=True, timeout=30)
+    with closing(store):
+        return [state for (state,) in store.execute("SELECT state FROM run ORDER BY number")]
 
 
 def test_controller_that_hangs_takes_what_sbatch_has_given_up(own: Site, parts: OwnSlurm) -> None:
