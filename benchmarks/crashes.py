@@ -5,12 +5,14 @@ A crash is a SIGKILL of a command of Penstock or of a runner; then others go on 
 
 import argparse
 import itertools
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import cluster, venvs
 from benchmarks.figures import Figure, at_least, at_most, left_out
-from benchmarks.timing import say
+from benchmarks.timing import BenchmarkError, say
 from penstock.testing import rounds
 from penstock.testing.places import OnSlurm, on_model
 from penstock.testing.rounds import Tally
@@ -20,6 +22,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Add what can be said to this benchmark."""
     parser.add_argument("--model", type=int, default=1000, metavar="N", help="crashes (1000)")
     parser.add_argument("--slurm", type=int, default=50, metavar="N", help="crashes (50)")
+    parser.add_argument(
+        "--conf", type=Path, metavar="FILE", help="slurm.conf of one that is up (one of its own)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first round (0)")
     parser.add_argument("--at-once", type=int, default=6, metavar="N", help="rounds (6)")
 
@@ -29,16 +34,35 @@ def figures(given: argparse.Namespace) -> Iterator[Figure]:
     with venvs.workplace() as folder:
         if given.model:
             yield from _on_model(given, folder)
-        if given.slurm and (why := cluster.why_not()):
-            yield left_out("crashes on a real Slurm", "SIGKILLs", f"≥ {given.slurm}", why)
-        elif given.slurm:
-            with cluster.slurm(folder) as slurm:
-                place = OnSlurm(venvs.product(folder) / "penstock", cluster.USER, slurm.conf)
-                drawn = map(rounds.on_slurm, itertools.count(given.seed))
-                tally = rounds.play(
-                    place, slurm.folder, drawn, at_once=3, until=given.slurm, say=say
-                )
-            yield from _told("a real Slurm", tally, given.slurm)
+        if given.slurm:
+            yield from _on_slurm(given, folder)
+
+
+def _on_slurm(given: argparse.Namespace, folder: Path) -> Iterator[Figure]:
+    try:
+        with _slurm(given, folder) as (conf, home):
+            place = OnSlurm(venvs.product(folder) / "penstock", cluster.USER, conf)
+            drawn = map(rounds.on_slurm, itertools.count(given.seed))
+            tally = rounds.play(place, home, drawn, at_once=3, until=given.slurm, say=say)
+    except BenchmarkError as error:  # what the model said stands
+        yield left_out("crashes on a real Slurm", "SIGKILLs", f"≥ {given.slurm}", str(error))
+    else:
+        yield from _told("a real Slurm", tally, given.slurm)
+
+
+@contextmanager
+def _slurm(given: argparse.Namespace, folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield the configuration of a Slurm, and a folder of its user's."""
+    if why := cluster.why_not():
+        raise BenchmarkError(why)
+    if given.conf is None:
+        with cluster.slurm(folder) as slurm:
+            yield slurm.conf, slurm.folder
+        return
+    home = folder / cluster.USER
+    home.mkdir()
+    shutil.chown(home, cluster.USER)
+    yield given.conf, home
 
 
 def _on_model(given: argparse.Namespace, folder: Path) -> Iterator[Figure]:
