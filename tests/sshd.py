@@ -239,6 +239,8 @@ class Proxy:
 
     def close(self) -> None:
         """End all, and let nobody in any more."""
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # or an accept that waits takes one more
         self._server.close()
         self.cut()
 

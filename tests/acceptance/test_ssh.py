@@ -138,7 +138,11 @@ def test_main_job_by_ssh(laptop: Laptop) -> None:
     (laptop.home / "runs" / "far" / "2" / "deep" / "out.txt").write_text("changed")
     assert "is not what the run left" in site("fetch", "far/2", code=9).stderr
     assert "has no result nope" in site("fetch", "far/2", "nope", code=5).stderr
+    assert "up" in site("clusters").stdout
+    assert "is whole" in site("store", "check").stderr
     assert laptop.proxy.connections == 1, "submit, watch, logs and fetch share a connection"
+    assert "disconnected from big" in site("clusters", "--disconnect", "big").stderr
+    assert site.json("clusters")["clusters"][0]["is_connected"] is False
 
 
 def test_code_is_brought_once(laptop: Laptop) -> None:
@@ -194,7 +198,14 @@ def test_unknown_cluster_is_said(laptop: Laptop) -> None:
 
 # --- cut anywhere: nothing is lost, nothing is doubled
 
-POINTS = [f"ssh.{name}:{count}" for name in ("asking", "answered") for count in range(1, 16)]
+# The requests of a submit, in order; the 16th is sbatch. What follows are those of a watch.
+REQUESTS = 20
+SHORT = (1, 7, 16, 17)  # the others take too long for every day
+POINTS = [
+    pytest.param(f"ssh.{name}:{count}", marks=() if count in SHORT else pytest.mark.long)
+    for name in ("asking", "answered")
+    for count in range(1, REQUESTS + 1)
+]
 
 
 @pytest.mark.parametrize("point", POINTS)

@@ -40,7 +40,8 @@ def check(project: Project) -> list[str]:
 
 def _beyond(project: Project) -> Iterator[str]:
     """Yield the spools that are shorter than what was read of them, or away."""
-    for token, is_folded, read in checks.spools(project.store):
+    far = project.settings.clusters
+    for token, is_folded, read in checks.spools(project.store, elsewhere=far):
         folder = project.settings.home / "arrays" / token
         if not folder.is_dir() or (is_folded and not (folder / place.SPOOLS_FOLDED).exists()):
             if not is_folded:

@@ -1,6 +1,6 @@
 """Check a store: its pages, its references, and what the code relies on."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from penstock.errors import StoreBusyError, StoreError
 from penstock.store.connection import Store
@@ -96,11 +96,18 @@ def _references(store: Store) -> list[str]:
         return list(dict.fromkeys(view.loose()))[:MOST]
 
 
-def spools(store: Store) -> Iterator[tuple[str, bool, dict[tuple[int, int], int]]]:
-    """Yield token, whether it is folded, and how far each spool was read, of each array."""
+def spools(
+    store: Store, *, elsewhere: Container[str] = ()
+) -> Iterator[tuple[str, bool, dict[tuple[int, int], int]]]:
+    """Yield token, whether it is folded, and how far each spool was read, of each array.
+
+    Arrays of clusters ``elsewhere`` are left out: their files are not on this machine.
+    """
     with store.read() as view:
-        arrays = list(view.execute("SELECT id, token, intent FROM job_array ORDER BY id"))
-    for made, token, intent in arrays:
+        arrays = list(view.execute("SELECT id, token, intent, cluster FROM job_array ORDER BY id"))
+    for made, token, intent, cluster in arrays:
+        if cluster in elsewhere:
+            continue
         with store.read() as view:
             rows = view.execute(
                 "SELECT idx, restart, read_to FROM spool WHERE array_id = ?", (made,)
