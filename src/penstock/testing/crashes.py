@@ -6,6 +6,7 @@ random instant. Then the next command goes on, until all is over. ``aftermath`` 
 """
 
 import itertools
+import json
 import random
 import re
 import sqlite3
@@ -32,10 +33,8 @@ command: [sh, step.sh, {witness}, {seconds}]
 params: {{n: {{from: 1, to: {runs}}}}}
 outputs: [out]
 code: [step.sh]
-"""
-# What a story adds to its spec.
-PLAIN = "request: {mem: 50M}\n"
-MORE = {"crowded": "request: {mem: 50M, qos: few}\n", "throttled": f"{PLAIN}max_parallel: 1\n"}
+request: {request}
+{more}"""
 # Tells that it ran and that it got to its end, in a file that Penstock does not know.
 STEP = """\
 echo "begin $PENSTOCK_RUN $PENSTOCK_RESTART $SLURM_ARRAY_JOB_ID" >> "$1"
@@ -137,6 +136,7 @@ class Round:
     again: list[Arm] = field(default_factory=list)  # … after a requeue
     story: str = "plain"  # cancel, resolve, adopt, crowded, throttled
     seconds: float = 0.2  # that a run takes
+    wait_s: int = 0  # that a job waits in the queue
     patience_s: float = PATIENCE_S
     crashes: "Counter[str]" = field(default_factory=Counter, init=False)
     problems: list[str] = field(default_factory=list, init=False)
@@ -186,10 +186,7 @@ class Round:
             "step.sh": STEP,
             "templates/array.sh.j2": TEMPLATE.format(arms=arms),
             "arms/arm.sh": ARM.format(arms=arms),
-            "sweep.yaml": SPEC.format(
-                witness=self.root / "witness", seconds=self.seconds, runs=self.runs
-            )
-            + MORE.get(self.story, PLAIN),
+            "sweep.yaml": self._spec(),
         }
         for kind in ("first", "again"):
             for number, arm in enumerate(getattr(self, kind)):
@@ -201,6 +198,20 @@ class Round:
             (self.root / name).write_text(text)
         for path in (self.root, *self.root.rglob("*")):
             self.place.own(path)
+
+    def _spec(self) -> str:
+        request = {
+            "mem": "50M",
+            "options": [f"--begin=now+{self.wait_s}"] if self.wait_s else [],
+            **({"qos": "few"} if self.story == "crowded" else {}),
+        }
+        return SPEC.format(
+            witness=self.root / "witness",
+            seconds=self.seconds,
+            runs=self.runs,
+            request=json.dumps(request),
+            more="max_parallel: 1\n" if self.story == "throttled" else "",
+        )
 
     # --- commands ---
 

@@ -19,6 +19,8 @@ from penstock.testing.crashes import KEEPER, Arm, Round, failpoints
 from penstock.testing.places import Place
 
 RUNS = 5  # of a round
+# Where runners that begin at once would tell of their job before anybody has to look it up.
+SENT = ("reconciler.sent", "reconciler.accepted")
 # Failpoints that only some stories pass.
 STORIES = {
     "reconciler.cancel": "cancel",
@@ -63,6 +65,7 @@ def in_turn(nth: int = 1) -> Iterator[dict[str, Any]]:
             "first": list(some),
             "again": [Arm(next(over), is_lost=True) for arm in some[:2] if arm.is_lost],
             "seconds": 1.3 if is_long else 0.2,
+            "wait_s": 2 if name in SENT else 0,
         }
     for some in first:
         yield {"first": list(some)}
@@ -94,7 +97,14 @@ def at_random(seed: int) -> dict[str, Any]:
     again = [_runner_arm(dice, seconds) for _ in range(dice.randint(0, 4))]
     if story in SENDING:
         arms.insert(0, Arm(SENDING[story]))
-    return {"story": story, "seconds": seconds, "commands": arms, "first": first, "again": again}
+    return {
+        "story": story,
+        "seconds": seconds,
+        "wait_s": dice.choice([0, 0, 1, 2]),
+        "commands": arms,
+        "first": first,
+        "again": again,
+    }
 
 
 def on_slurm(seed: int) -> dict[str, Any]:
@@ -110,6 +120,7 @@ def on_slurm(seed: int) -> dict[str, Any]:
         "commands": arms,
         "first": [_runner_arm(dice, 0.5) for _ in range(4)],
         "again": [_runner_arm(dice, 0.5)],
+        "wait_s": dice.choice([0, 5]),
         "patience_s": 280,
     }
 
