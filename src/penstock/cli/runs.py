@@ -17,6 +17,7 @@ from penstock.service import query
 from penstock.service.upkeep import freshen
 
 FEW = 50  # as many as a person looks at
+MANY = 10_000  # are counted: more take a while
 
 
 def runs(  # noqa: PLR0913, PLR0917  each is an option
@@ -65,9 +66,10 @@ def runs(  # noqa: PLR0913, PLR0917  each is an option
     else:
         _table(found, chosen, cells)
         if is_short and len(found) == FEW:
-            total = query.count(opened, words)
+            total = query.count(opened, words, most=MANY)
             if total > FEW:
-                output.note(f"{FEW} of {count(total, 'run')}; --limit 0 lists all")
+                many = f"more than {MANY:,} runs" if total > MANY else count(total, "run")
+                output.note(f"{FEW} of {many}; --limit 0 lists all")
 
 
 def _csv(found: Sequence[RunRow], names: list[str], cells: Cells) -> None:

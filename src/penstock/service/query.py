@@ -132,10 +132,11 @@ def runs(
     return found
 
 
-def count(project: Project, words: str = "") -> int:
-    """Return how many runs a filter lets through."""
+def count(project: Project, words: str = "", *, most: int) -> int:
+    """Return how many runs a filter lets through; ``most`` and one: there are more."""
+    name = project.settings.project_name
     with project.store.read() as view:
-        return search.count(view, _filter(words), project=project.settings.project_name)
+        return search.count(view, _filter(words), project=name, most=most)
 
 
 def _filter(words: str) -> str:

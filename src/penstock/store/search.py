@@ -53,10 +53,16 @@ def runs(
     return [run for batch in _batches(found) for run in _filled(view, batch)]
 
 
-def count(view: Connection, words: str = "", *, project: str) -> int:
-    """Return how many runs a filter lets through."""
-    where, _ = _where(view, words, project)
-    row = view.one(f"SELECT count(*){_FROM} WHERE {where.sql}", where.params)
+def count(view: Connection, words: str = "", *, project: str, most: int | None = None) -> int:
+    """Return how many runs a filter lets through; with ``most`` no further than one more."""
+    where, is_rare = _where(view, words, project)
+    tree = parse(words)
+    if most is not None and not is_rare and tree is not None:
+        each = fields.condition(tree, Asked(words, view.now(), is_each=True))  # it ends early
+        where = Clause(f"experiment.project = ? AND {each.sql}", (project, *each.params))
+    limit = "" if most is None else f" LIMIT {most + 1}"
+    sql = f"SELECT count(*) FROM (SELECT 1{_FROM} WHERE {where.sql}{limit}) counted"
+    row = view.one(sql, where.params)
     assert row is not None
     return int(row[0])
 

@@ -50,6 +50,7 @@ def names(store: Store, words: str, sort: str = "") -> str:
     with store.read() as view:
         found = search.runs(view, words, project="demo", sort=sort)
         assert search.count(view, words, project="demo") == len(found)
+        assert search.count(view, words, project="demo", most=2) == min(len(found), 3)
     return " ".join(run.name.replace("sweep/", "") for run in found)
 
 
