@@ -10,12 +10,14 @@ import pwd
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import paramiko
 
 from penstock.errors import SettingsError, Untrusted
-from penstock.settings import Cluster
+
+if TYPE_CHECKING:
+    from penstock.settings import Cluster
 
 CONFIG = Path("~/.ssh/config")
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
@@ -51,7 +53,7 @@ class Host:
         return f"{self.user}@{self.address}{port}"
 
 
-def resolve(cluster: Cluster, *, config: Path | None = None) -> Host:
+def resolve(cluster: "Cluster", *, config: Path | None = None) -> Host:
     """Return where a cluster is. Raises SettingsError."""
     read = _Config(config)
     jump = cluster.proxy_jump or None

@@ -8,18 +8,20 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import paramiko
 
 from penstock import failpoint
 from penstock.errors import Denied, Lost, Unreachable
-from penstock.settings import Cluster
 from penstock.transport import agent as agents
 from penstock.transport import host as hosts
 from penstock.transport import login
 from penstock.transport.agent import Agent, Gone, Said, Silence
 from penstock.transport.cooldown import Cooldown, record_path
+
+if TYPE_CHECKING:
+    from penstock.settings import Cluster
 
 IDLE_S = 20  # after such a time it is looked whether the connection still is one, before it is used
 PING_S = 10
@@ -33,7 +35,7 @@ class Session:
     def __init__(
         self,
         name: str,
-        cluster: Cluster,
+        cluster: "Cluster",
         state: Path,
         *,
         ask: login.Asker | None = None,
