@@ -8,7 +8,7 @@ from benchmarks import machine
 from benchmarks.figures import document, table
 from benchmarks.timing import BenchmarkError
 
-NAMES = ("submit", "rpcs", "cli", "ingest", "peers", "latency", "crashes")
+NAMES = ("submit", "rpcs", "cli", "ingest", "peers", "latency", "crashes", "ssh", "postgres")
 
 
 def main(argv: list[str]) -> int:

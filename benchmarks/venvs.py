@@ -40,6 +40,12 @@ def peers(folder: Path) -> Path:
     return _venv(folder / "peers", "bench")
 
 
+def add(programs: Path, *packages: str) -> None:
+    """Install more into a venv, in the versions that are locked for development."""
+    how = ("--quiet", "--python", programs / "python", "-c", ROOT / "requirements" / "dev.txt")
+    _run(_uv(), "pip", "install", *how, *packages)
+
+
 def scripts(folder: Path) -> Path:
     """Copy what the benchmarks run in those venvs to where all may read it."""
     return Path(shutil.copytree(SCRIPTS, folder / "scripts"))

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from penstock.settings import Cluster
 
 SSHD = "/usr/sbin/sshd"
@@ -146,6 +144,8 @@ class Sshd:
 def running(*, users: tuple[str, ...] = ("alice",), more: str = "") -> Iterator[Sshd]:
     """Start one in a folder that all may look into; or skip, where that can't be."""
     if not is_here():
+        import pytest  # a benchmark does without it
+
         pytest.skip(NO_SSHD)
     for user in users:
         make_user(user, "/bin/bash")

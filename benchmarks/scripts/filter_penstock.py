@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from penstock.clock import SystemClock
-from penstock.model.spec import Params, Request, Stage
+from penstock.model.spec import Request, Stage
 from penstock.store import search, submissions
 from penstock.store.connection import Connection, Store, open_store
 
@@ -42,7 +42,7 @@ def main(url: str, runs: int) -> None:
     found: dict[str, int] = {}
     for words, sort in FILTERS:
         name = f"{words} by {sort}" if sort else words
-        seconds = []
+        seconds, shown = [], []
         for _ in range(ROUNDS):
             began = time.perf_counter()
             with store.read() as view:
@@ -69,9 +69,7 @@ def _fill(store: Store, first: int, runs: int) -> None:
     )
     with store.write() as tx:
         made = tx.reserve("run")
-        submissions.insert(
-            tx, new, ((0, submissions.params(one)) for one in _grid(noise, runs)), _now()
-        )
+        submissions.insert(tx, new, ((0, one) for one in _grid(noise, runs)), _now())
         _end(tx, range(made, made + runs), noise)
 
 
@@ -79,10 +77,12 @@ def _now() -> datetime:
     return SystemClock().now()
 
 
-def _grid(noise: random.Random, runs: int) -> Iterator[Params]:
+def _grid(noise: random.Random, runs: int) -> Iterator[list[submissions.Param]]:
     for _ in range(runs):
         model = noise.choice(("cnn", "mlp", "gru"))
-        yield {"lr": 10 ** noise.uniform(-4, 0), "depth": noise.randrange(2, 20), "model": model}
+        yield submissions.params(
+            {"lr": 10 ** noise.uniform(-4, 0), "depth": noise.randrange(2, 20), "model": model}
+        )
 
 
 def _end(tx: Connection, runs: range, noise: random.Random) -> None:

@@ -20,7 +20,7 @@ from penstock.runner.points import Points
 from penstock.scheduler.protocol import Scheduler
 from penstock.service.init import init
 from penstock.store import attempts, submissions
-from penstock.store.connection import open_store
+from penstock.store.connection import Store, open_store
 from penstock.transport.local import LocalTransport
 from penstock.wire import place, spool
 
@@ -44,8 +44,17 @@ def main(folder: Path, runs: int, points: int, looks: int) -> None:
         stored = view.one("SELECT sum(count) FROM metric")
     if stored != (told,):
         raise SystemExit(f"{told} points were told, and {stored} are stored")
-    size = world.store.path.stat().st_size
+    size = _size(world.store)
     print(json.dumps({"points": told, "seconds": taken_s, "bytes": size}))
+
+
+def _size(store: Store) -> int:
+    """Return the bytes of a store: of its file, or of its database."""
+    if store.dialect.path is not None:
+        return store.dialect.path.stat().st_size
+    with store.read() as view:
+        row = view.one("SELECT pg_database_size(current_database())")
+    return int(row[0]) if row else 0
 
 
 def _world(folder: Path) -> World:

@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "resolve": "Say what became of an array that was perhaps sent.",
     "tick": "Bring everything up to date once.",
     "daemon": "Keep everything up to date.",
+    "clusters": "Show which clusters are connected.",
     "store": "Check the store, copy it, put a copy back.",
 }
 BUG = 70  # sysexits.h, EX_SOFTWARE

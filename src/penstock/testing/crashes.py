@@ -5,6 +5,7 @@ each start of a task one of those for runners, and dies by it: SIGKILL, at a fai
 random instant. Then the next command goes on, until all is over. ``aftermath`` judges.
 """
 
+import itertools
 import random
 import re
 import sqlite3
@@ -31,8 +32,10 @@ command: [sh, step.sh, {witness}, {seconds}]
 params: {{n: {{from: 1, to: {runs}}}}}
 outputs: [out]
 code: [step.sh]
-request: {{mem: 50M{more}}}
 """
+# What a story adds to its spec.
+PLAIN = "request: {mem: 50M}\n"
+MORE = {"crowded": "request: {mem: 50M, qos: few}\n", "throttled": f"{PLAIN}max_parallel: 1\n"}
 # Tells that it ran and that it got to its end, in a file that Penstock does not know.
 STEP = """\
 echo "begin $PENSTOCK_RUN $PENSTOCK_RESTART $SLURM_ARRAY_JOB_ID" >> "$1"
@@ -70,6 +73,7 @@ for arm in "$arms/$kind"/*; do
 done
 """
 FOLDERS = ("first", "again", "started", "taken", "lost", "killed")
+TICK = ("tick",)
 REFUSED = {"resolve": (2, 5)}  # the answer is wrong, or nothing is to be answered
 # What keeps a round from being over.
 OPEN = (
@@ -131,13 +135,12 @@ class Round:
     commands: list[Arm] = field(default_factory=list)
     first: list[Arm] = field(default_factory=list)  # of runners
     again: list[Arm] = field(default_factory=list)  # … after a requeue
-    story: str = "plain"  # cancel, resolve, adopt, crowded
+    story: str = "plain"  # cancel, resolve, adopt, crowded, throttled
     seconds: float = 0.2  # that a run takes
     patience_s: float = PATIENCE_S
     crashes: "Counter[str]" = field(default_factory=Counter, init=False)
     problems: list[str] = field(default_factory=list, init=False)
     cancelled: set[int] = field(default_factory=set, init=False)
-    told: list[str] = field(default_factory=list, init=False)
     unmet: set[str] = field(default_factory=set, init=False)  # arms that killed nobody
 
     def play(self) -> Aftermath:
@@ -173,6 +176,7 @@ class Round:
     def prepare(self) -> None:
         """Make the project, and lay out the arms."""
         self._left = deque(self.commands)
+        self._numbers = itertools.count()
         self._random = random.Random(self.seed)
         self._end_at = time.monotonic() + self.patience_s
         self.place.make(self.root)
@@ -183,11 +187,9 @@ class Round:
             "templates/array.sh.j2": TEMPLATE.format(arms=arms),
             "arms/arm.sh": ARM.format(arms=arms),
             "sweep.yaml": SPEC.format(
-                witness=self.root / "witness",
-                seconds=self.seconds,
-                runs=self.runs,
-                more=", qos: few" if self.story == "crowded" else "",
-            ),
+                witness=self.root / "witness", seconds=self.seconds, runs=self.runs
+            )
+            + MORE.get(self.story, PLAIN),
         }
         for kind in ("first", "again"):
             for number, arm in enumerate(getattr(self, kind)):
@@ -205,7 +207,11 @@ class Round:
     def command(self, *words: str, is_armed: bool = True) -> Ended:
         """Run a command to its end; with an arm it may be killed before."""
         arm = self._left[0] if self._left and is_armed else None
-        out = self.root / "said" / f"{len(self.told):03}-{words[0]}"
+        begun = self._begin(words, arm)
+        return self._end(words, arm, *begun)
+
+    def _begin(self, words: Sequence[str], arm: Arm | None) -> tuple[Child, list[Path]]:
+        out = self.root / "said" / f"{next(self._numbers):03}-{words[0]}"
         env = {
             "PENSTOCK_RECORD_GRACE_S": "1",
             "PENSTOCK_ACCOUNTING_LAG_S": "1",
@@ -222,10 +228,11 @@ class Round:
         for path in said:
             path.touch()
             self.place.own(path)
-        child = self.place.start(list(words), root=self.root, env=env, out=out)
+        return self.place.start(list(words), root=self.root, env=env, out=out), said
+
+    def _end(self, words: Sequence[str], arm: Arm | None, child: Child, said: list[Path]) -> Ended:
         code = self._wait(child, arm, is_daemon=words[0] == "daemon")
         ended = Ended(code, *(path.read_text() for path in said))
-        self.told.append(f"{' '.join(words)} [{arm.text if arm else ''}] {code}")
         self._note(words, arm, ended)
         return ended
 
@@ -272,10 +279,13 @@ class Round:
     def _go_on(self) -> None:
         """Let a command bring everything up to date, and time pass."""
         self.place.look(self.root)
-        if self._left and self._random.random() < 0.1:
-            self.command("daemon", "run")
+        words = ("daemon", "run") if self._left and self._random.random() < 0.1 else ("tick",)
+        if self._random.random() < 0.2:
+            beside = self._begin(TICK, None)  # two at once: one of them has the lease
+            self.command(*words)
+            self._end(TICK, None, *beside)
         else:
-            self.command("tick")
+            self.command(*words)
         time.sleep(0.02 if self._left else 0.2)
 
     def _submit(self) -> None:

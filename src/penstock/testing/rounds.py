@@ -24,6 +24,7 @@ STORIES = {
     "reconciler.cancel": "cancel",
     "reconciler.resolved": "resolve",
     "reconciler.halved": "crowded",
+    "reconciler.waiting": "throttled",
 }
 SSH = "ssh."  # the way to another machine: tests of SSH kill there
 SENDING = {"resolve": "reconciler.sending", "adopt": "reconciler.sent"}
@@ -85,7 +86,8 @@ def of_keeper() -> Iterator[dict[str, Any]]:
 def at_random(seed: int) -> dict[str, Any]:
     """Return a round with arms that are drawn: failpoints, random instants, all at once."""
     dice = random.Random(seed)
-    story = dice.choices(["plain", "cancel", "resolve", "adopt", "crowded"], [6, 2, 1, 1, 2])[0]
+    names = ["plain", "cancel", "resolve", "adopt", "crowded", "throttled"]
+    story = dice.choices(names, [6, 2, 1, 1, 2, 1])[0]
     seconds = 3 if story == "cancel" else dice.choice([0.05, 0.2, 1.2])
     arms = [_command_arm(dice) for _ in range(dice.randint(5, 9))]
     first = [_runner_arm(dice, seconds) for _ in range(dice.randint(2, 5))]

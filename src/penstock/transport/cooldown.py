@@ -51,6 +51,11 @@ def after(record: Record, now: float, error: PenstockError | None) -> Record:
     return replace(changed, until=now + wait_s, why=str(error), opened=opened)
 
 
+def record_path(folder: Path, host: str) -> Path:
+    """Return where the record of a host is, as all processes find it."""
+    return folder / f"{host.replace('/', '_')}.json"
+
+
 class Cooldown:
     """The record of a host, shared by processes."""
 
@@ -99,7 +104,7 @@ class Cooldown:
             f"{host} is not tried again for {left_s:.0f} s, so that the site does not ban you; "
             f"before: {lines[0]}",
             hint=(lines[1].strip() + "; " if len(lines) > 1 else "")
-            + f"when that is mended, remove {self._path}",
+            + "when that is mended: penstock clusters --connect NAME",
         )
 
     def _write(self, record: Record) -> None:

@@ -81,6 +81,7 @@ class Link:
         said = asked["said"]
         if said["verb"] == "end":
             self._is_over.set()
+        if said["verb"] in ("end", "up"):
             return {}, b""
         try:
             if said["verb"] == "hello":

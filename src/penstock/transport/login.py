@@ -20,7 +20,7 @@ KEEPALIVE_S = 30
 # Unacknowledged data for so long, and the kernel gives the connection up (a silent firewall).
 USER_TIMEOUT_S = 60
 NO_TERMINAL = (
-    "there is no terminal to ask on: run a command such as `penstock status` on one; "
+    "there is no terminal to ask on: run `penstock clusters --connect NAME` on one; "
     "the daemon and other commands then use that connection"
 )
 

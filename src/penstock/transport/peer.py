@@ -20,13 +20,14 @@ from penstock.errors import Lost, SettingsError, TransportError, Unreachable
 from penstock.settings import Cluster
 from penstock.transport import agent as agents
 from penstock.transport.agent import Agent, Gone
-from penstock.transport.ssh import Peer, Said
+from penstock.transport.ssh import Said
 
+UP_S = 30.0
 START_S = 300.0  # somebody may have to find a telephone first
 RECONNECT_S = 240.0  # beyond a request's own time: the connection may have to be made anew
 
 
-def peer(name: str, cluster: Cluster) -> Peer:
+def peer(name: str, cluster: Cluster) -> "Shared":
     """Return who answers for a cluster. Raises SettingsError."""
     if importlib.util.find_spec("paramiko") is None:
         raise SettingsError(
@@ -106,9 +107,10 @@ class Shared:
         stream = socket.socket(socket.AF_UNIX)
         try:
             stream.connect(str(self.path))
-        except OSError:
+            Agent(stream).ask({"said": {"verb": "up"}}, b"", UP_S)  # one that ends accepts, too
+        except (OSError, Gone, ValueError) as error:
             stream.close()
-            raise
+            raise ConnectionError(str(error)) from error
         return stream
 
     def _open(self) -> socket.socket:

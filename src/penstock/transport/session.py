@@ -19,7 +19,7 @@ from penstock.transport import agent as agents
 from penstock.transport import host as hosts
 from penstock.transport import login
 from penstock.transport.agent import Agent, Gone, Said, Silence
-from penstock.transport.cooldown import Cooldown
+from penstock.transport.cooldown import Cooldown, record_path
 
 IDLE_S = 20  # after such a time it is looked whether the connection still is one, before it is used
 PING_S = 10
@@ -43,7 +43,7 @@ class Session:
         self.name, self._cluster, self._ask_user = name, cluster, ask
         self._host = hosts.resolve(cluster, config=config)
         self._state = state / str(self._host).replace("/", "_")
-        self._cooldown = Cooldown(self._state.with_name(self._state.name + ".json"))
+        self._cooldown = Cooldown(record_path(state, str(self._host)))
         self._login = self._state.with_name(f"{self._state.name}.{name}.login.json")
         self._lock = threading.RLock()
         self._connection: login.Connection | None = None
@@ -92,7 +92,7 @@ class Session:
             return answer
 
     def _once(self, agent: Agent, said: Said, body: bytes, timeout_s: float) -> tuple[Said, bytes]:
-        self._count(said["verb"])
+        self._count(" ".join([said["verb"], *said.get("argv", [])[:1]]))
         failpoint.hit("ssh.asking")
         answer, data = agent.ask(said, body, timeout_s)
         failpoint.hit("ssh.answered")

@@ -17,8 +17,6 @@ from penstock.store import check, lease
 from penstock.store.connection import Store, open_store
 from penstock.store.migrations import server as migrating
 from penstock.store.migrations import upgrade
-from penstock.store.postgresql import conninfo, name, placed
-from penstock.store.refusal import at_connection, by_state
 from tests import postgresql
 from tests.contract.store.making import ME, rows, submit
 from tests.postgresql import Server
@@ -298,58 +296,7 @@ def test_store_that_may_only_be_read_can_be_read(other: Server) -> None:
     store.close()
 
 
-def test_full_disk_and_read_only_server_are_told() -> None:
-    assert "disk is full" in str(by_state("s", "53100", "could not extend file"))
-    assert "standby" in str(by_state("s", "25006", "cannot execute INSERT"))
-    assert "is damaged" in str(by_state("s", "XX001", "invalid page"))
-    assert isinstance(by_state("s", "40P01", "deadlock"), StoreBusyError)
-    assert "bug" in str(by_state("s", "42601", "syntax error"))
-    assert "starting" in str(at_connection("s", "FATAL: the database system is starting up"))
-    assert "see the server's log" in str(at_connection("s", "something new"))
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql+psycopg://",
-        "postgresql://me:hun/ter2@host/db",
-        "postgresql://me:hunter2@x@host/db",
-        "postgresql://me:hunter2@host:hunter2/db",
-        "postgresql://me:hunter2#@host/db",
-        "postgresql://me@host/db?passwrd=hunter2",
-    ],
-)
-def test_url_that_cannot_be_read_is_not_shown(url: str) -> None:
-    with pytest.raises(StoreError, match=r"cannot be read(.|\n)*%40") as raised:
-        open_store(url)
-    assert "ter2" not in f"{raised.value}"
-    assert raised.value.__cause__ is None
-
-
-@pytest.mark.parametrize(
-    "url, shown",
-    [
-        (
-            "postgresql+psycopg://me:p%40ss@host:5433/db?sslmode=require",
-            "postgresql://me@host:5433/db",
-        ),
-        ("postgresql://host/db?password=hunter2&user=me", "postgresql://me@host/db"),
-        ("postgresql://a,b/db", "postgresql://a,b/db"),
-        ("postgresql+psycopg:///db?host=/tmp/sock", "postgresql:///tmp/sock/db"),
-    ],
-)
-def test_store_is_named_without_its_password(url: str, shown: str) -> None:
-    assert name(conninfo(url)) == shown
-    assert Store(url).name == shown
-
-
 # --- statements -----------------------------------------------------------------------------------
-
-
-def test_parameters_are_placed() -> None:
-    assert (
-        placed("a LIKE '% ' || b AND c = ? AND d = ?") == "a LIKE '%% ' || b AND c = %s AND d = %s"
-    )
 
 
 def test_nan_is_null_and_nul_is_replaced(store: Store) -> None:
@@ -398,3 +345,26 @@ def test_check_finds_a_sequence_that_would_give_an_id_again(store: Store, server
         "whole",
     )
     assert check.check(store) == ["the next row of directive would have the id of another"]
+
+
+def test_users_act_under_a_role_that_owns_the_tables(server: Server) -> None:
+    """As the guide tells: whoever makes the tables, all of them may use and migrate them."""
+    server.sql("DROP DATABASE IF EXISTS shared WITH (FORCE)")
+    for name_ in ("sue", "tom", "digits"):
+        server.sql(f"DROP ROLE IF EXISTS {name_}")
+    server.sql("CREATE DATABASE shared")
+    server.sql(
+        "CREATE ROLE sue LOGIN; CREATE ROLE tom LOGIN; CREATE ROLE digits NOLOGIN;"
+        " GRANT digits TO sue, tom; ALTER DATABASE shared OWNER TO digits;"
+        " ALTER ROLE sue IN DATABASE shared SET role = digits;"
+        " ALTER ROLE tom IN DATABASE shared SET role = digits"
+    )
+    first = open_store(server.url("shared", "sue"), create=True)
+    second = open_store(server.url("shared", "tom"), create=True)
+    submit(first, 2, user="sue")
+    submit(second, 3, user="tom")
+    assert rows(second, "SELECT count(*) FROM run") == [(5,)]
+    assert server.sql("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'",
+                      "shared") == "digits"  # fmt: skip
+    first.close()
+    second.close()

@@ -1,0 +1,71 @@
+"""The clusters of the settings: which are connected, which are waited for and why."""
+
+from dataclasses import dataclass
+
+from penstock.clock import stamp
+from penstock.errors import SettingsError
+from penstock.service.project import Project
+from penstock.settings import PROJECT_FILE
+from penstock.transport.cooldown import Cooldown, record_path
+from penstock.transport.peer import Shared, peer, state_folder
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How it is with a cluster."""
+
+    name: str
+    host: str  # as ssh would be told
+    is_connected: bool
+    wait_s: float  # before it is tried again
+    why: str
+
+
+def standings(project: Project) -> list[Standing]:
+    """Return how it is with each cluster; connects to none."""
+    return [_standing(project, name) for name in project.settings.clusters]
+
+
+def connect(project: Project, name: str) -> None:
+    """Log in now, whatever was tried before: who calls this has mended the cause."""
+    link = _link(project, name)
+    _cooldown(project, name).forget()
+    link.hello()
+    link.close()
+
+
+def disconnect(project: Project, name: str) -> bool:
+    """End the connection; return whether there was one."""
+    return _link(project, name).end()
+
+
+def _standing(project: Project, name: str) -> Standing:
+    record = _cooldown(project, name).read()
+    wait_s = max(0.0, record.until - stamp(project.clock.now()))
+    is_up = _link(project, name).is_up()
+    host = _host(project, name)
+    return Standing(name, host, is_up, wait_s, record.why if wait_s else "")
+
+
+def _link(project: Project, name: str) -> Shared:
+    _known(project, name)
+    return peer(name, project.settings.clusters[name])
+
+
+def _known(project: Project, name: str) -> None:
+    if name not in project.settings.clusters:
+        known = ", ".join(project.settings.clusters) or "none"
+        raise SettingsError(
+            f"there is no cluster {name!r} in your settings",
+            hint=f"there are: {known}; [clusters.{name}] in {PROJECT_FILE} would be one",
+        )
+
+
+def _host(project: Project, name: str) -> str:
+    from penstock.transport.host import resolve  # noqa: PLC0415  an extra
+
+    return str(resolve(project.settings.clusters[name]))
+
+
+def _cooldown(project: Project, name: str) -> Cooldown:
+    return Cooldown(record_path(state_folder(), _host(project, name)))

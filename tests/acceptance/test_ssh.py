@@ -1,0 +1,241 @@
+"""The command on a laptop: runs of a real Slurm by SSH, and connections that are cut anywhere."""
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from penstock.settings import Cluster
+from penstock.transport.peer import Shared
+from tests import sshd
+from tests.acceptance.conftest import Site, local_site
+from tests.sshd import Proxy, Sshd
+
+pytestmark = pytest.mark.slurm
+
+WORK = """
+import os, sys
+import penstock
+x = int(sys.argv[1])
+penstock.log_metric("double", 2 * x)
+print("x is", x)
+os.makedirs("deep")
+open("deep/out.txt", "w").write(str(x))
+open(os.path.join(sys.argv[2], f"ran.{x}"), "a").write("once\\n")
+"""
+SWEEP = """
+experiment: far
+command: [python3, work.py, "{x}", "WITNESS"]
+params: {x: [1, 2, 3, 4]}
+outputs: [deep]
+request: {mem: 50M, time: 5m}
+"""
+
+
+@dataclass
+class Laptop:
+    """A project of who runs the tests, and a cluster where only alice may do things."""
+
+    site: Site
+    server: Sshd
+    proxy: Proxy
+    home: Path  # of Penstock, there
+    witness: Path  # where each run says that it ran
+
+    def sweep(self) -> str:
+        return SWEEP.replace("WITNESS", str(self.witness))
+
+    def ran(self) -> dict[str, int]:
+        """Return how often each run ran."""
+        found = self.witness.glob("ran.*")
+        return {one.name: len(one.read_text().splitlines()) for one in found}
+
+    def finish(self) -> None:
+        """Bring all to its end."""
+        self.site.env.pop("PENSTOCK_FAILPOINT", None)
+        self.site("watch", "far")
+
+    def is_right(self) -> None:
+        runs = self.site.json("runs", "experiment = far")
+        assert [run["state"] for run in runs] == ["completed"] * 4
+        assert [run["metrics"] for run in runs] == [{"double": 2 * x} for x in (1, 2, 3, 4)]
+        assert self.ran() == {f"ran.{x}": 1 for x in (1, 2, 3, 4)}
+
+    def asked(self) -> list[str]:
+        """Return what was asked of the cluster."""
+        found = self.site.root.parent.glob(".local/state/penstock/ssh/*.asked")
+        return [line.split()[1] for one in found for line in one.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sshd]:
+    more = f"SetEnv SLURM_CONF={os.environ.get('SLURM_CONF', '')}"
+    with sshd.running(users=("alice",), more=more) as found:
+        yield found
+
+
+@pytest.fixture
+def laptop(server: Sshd, tmp_path: Path) -> Iterator[Laptop]:
+    site = local_site(tmp_path)
+    proxy = Proxy(server.port)
+    ssh = tmp_path / ".ssh"
+    ssh.mkdir()
+    (ssh / "known_hosts").write_text(server.known_hosts(proxy.port))
+    (ssh / "config").write_text(
+        f"Host login\n  HostName 127.0.0.1\n  Port {proxy.port}\n  User alice\n"
+        f"  IdentityFile {server.folder}/id\n"
+    )
+    there = Path(tempfile.mkdtemp(prefix="penstock-there-"))
+    witness = there / "witness"
+    witness.mkdir()
+    for one in (there, witness):
+        shutil.chown(one, "alice")
+    with (site.root / "penstock.toml").open("a") as settings:
+        settings.write(f'[clusters.big]\nhost = "login"\nhome = "{there}/home"\n')
+    runtime = Path(tempfile.mkdtemp(prefix="penstock-run-"))
+    site.env = {"XDG_RUNTIME_DIR": str(runtime), "PENSTOCK_ACCOUNTING_LAG_S": "2"}
+    site.write("work.py", WORK)
+    found = Laptop(site, server, proxy, there / "home", witness)
+    yield found
+    end(site, runtime)
+    proxy.close()
+    shutil.rmtree(there)
+    shutil.rmtree(runtime)
+
+
+def end(site: Site, runtime: Path) -> None:
+    """End the processes that have connections."""
+    for path in runtime.glob("penstock/*.socket"):
+        one = Shared("big", Cluster(host="login"), site.root)
+        one.path = path
+        one.end()
+        while path.exists() and one.is_up():
+            time.sleep(0.05)
+
+
+def test_main_job_by_ssh(laptop: Laptop) -> None:
+    site = laptop.site
+    out = site("submit", "--cluster", "big", "--dry-run", site.write("s.yaml", laptop.sweep()))
+    assert f"{laptop.home}/arrays/" in out.stdout
+    assert "submitted 4 runs" in site("submit", "--cluster", "big", "-f", "s.yaml").stdout
+    laptop.is_right()
+    assert site("logs", "far/3").stdout == "x is 3\n"
+    shown = site("show", "far/3").stdout
+    assert f"big:{laptop.home}/arrays/" in shown
+    fetched = site("fetch", "far/3", "deep").stdout.split()
+    assert fetched == [str(site.root / "runs" / "far" / "3" / "deep" / "out.txt")]
+    assert Path(fetched[0]).read_text() == "3"
+    assert "1 here already" in site("fetch", "far/3").stderr
+    Path(fetched[0]).write_text("spoilt")
+    site("fetch", "far/3")
+    assert Path(fetched[0]).read_text() == "3"
+    (laptop.home / "runs" / "far" / "2" / "deep" / "out.txt").write_text("changed")
+    assert "is not what the run left" in site("fetch", "far/2", code=9).stderr
+    assert "has no result nope" in site("fetch", "far/2", "nope", code=5).stderr
+    assert laptop.proxy.connections == 1, "submit, watch, logs and fetch share a connection"
+
+
+def test_code_is_brought_once(laptop: Laptop) -> None:
+    spec = laptop.site.write("s.yaml", laptop.sweep())
+    laptop.site("submit", "--cluster", "big", spec)
+    (archive,) = (laptop.home / "code").iterdir()
+    written = archive.stat().st_mtime_ns
+    laptop.site("submit", "--cluster", "big", spec)
+    assert [one.stat().st_mtime_ns for one in (laptop.home / "code").iterdir()] == [written]
+    laptop.finish()
+
+
+def test_two_clusters_and_this_machine_share_a_store(laptop: Laptop) -> None:
+    site = laptop.site
+    with (site.root / "penstock.toml").open("a") as settings:
+        settings.write(f'[clusters.other]\nhost = "login"\nhome = "{laptop.home}2"\n')
+    spec = site.write("s.yaml", laptop.sweep().replace("x: [1, 2, 3, 4]", "x: [1]"))
+    site("submit", "--cluster", "big", "--name", "one", spec)
+    site("submit", "--cluster", "other", "--name", "two", spec)
+    site("submit", "--name", "three", spec)
+    for name in ("one", "two", "three"):
+        site("watch", name)
+    assert laptop.ran() == {"ran.1": 3}
+    assert len(list((laptop.home / "arrays").iterdir())) == 1
+    assert len(list(Path(f"{laptop.home}2/arrays").iterdir())) == 1
+    wanted = {"one": "big", "two": "other"}
+    for name, cluster in wanted.items():
+        assert len(site.json("runs", f"experiment = {name} and cluster = {cluster}")) == 1
+
+
+def test_cluster_that_cannot_be_reached_keeps_back_no_other(laptop: Laptop) -> None:
+    site = laptop.site
+    spec = site.write("s.yaml", laptop.sweep())
+    site("submit", "--cluster", "big", spec)
+    end(site, Path(site.env["XDG_RUNTIME_DIR"]))
+    laptop.proxy.close()
+    site("submit", "--name", "here", site.write("h.yaml", "command: [hostname]\n"))
+    for _ in range(60):
+        out = site("tick")
+        assert "big: alice@127.0.0.1" in out.stderr
+        if site.json("runs", "experiment = here")[0]["state"] == "completed":
+            return
+        time.sleep(0.2)
+    raise AssertionError("the run of this machine never ended")
+
+
+def test_unknown_cluster_is_said(laptop: Laptop) -> None:
+    spec = laptop.site.write("s.yaml", laptop.sweep())
+    error = laptop.site("submit", "--cluster", "bgi", spec, code=4).stderr
+    assert "there is no cluster 'bgi'" in error
+    assert "big" in error
+
+
+# --- cut anywhere: nothing is lost, nothing is doubled
+
+POINTS = [f"ssh.{name}:{count}" for name in ("asking", "answered") for count in range(1, 16)]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_any_request_all_is_done_once(laptop: Laptop, point: str) -> None:
+    """The process that has the connection is killed at each of its requests in turn."""
+    site = laptop.site
+    site.env["PENSTOCK_FAILPOINT"] = point
+    spec = site.write("s.yaml", laptop.sweep())
+    site.start("submit", "--cluster", "big", spec).communicate(timeout=60)
+    site.env.pop("PENSTOCK_FAILPOINT")
+    if not site.json("runs"):  # killed before anything was stored, and that was said
+        site("submit", "--cluster", "big", spec)
+    laptop.finish()
+    laptop.is_right()
+
+
+@pytest.mark.parametrize("how", ["cut", "kill"])
+def test_connection_lost_at_random_all_is_done_once(laptop: Laptop, how: str) -> None:
+    site = laptop.site
+    is_over = threading.Event()
+
+    def break_it() -> None:
+        while not is_over.wait(1.3):
+            if how == "kill":
+                laptop.server.cut()
+            else:
+                laptop.proxy.cut()
+
+    spec = site.write("s.yaml", laptop.sweep())
+    thread = threading.Thread(target=break_it)
+    thread.start()
+    try:
+        for _ in range(5):
+            site.start("submit", "--cluster", "big", spec).communicate(timeout=90)
+            if site.json("runs"):
+                break
+        site.start("watch", "far").communicate(timeout=30)
+    finally:
+        is_over.set()
+        thread.join()
+    for file in site.root.parent.glob(".local/state/penstock/ssh/*.json"):
+        file.unlink()  # so many connections are waited for otherwise
+    laptop.finish()
+    laptop.is_right()

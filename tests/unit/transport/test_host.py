@@ -1,0 +1,126 @@
+"""Where a cluster is: from its settings and ~/.ssh/config; and which host keys are known."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.errors import SettingsError, TransportError, Untrusted
+from penstock.settings import Cluster
+from penstock.transport import agent, host
+from penstock.transport.host import Host
+
+CONFIG = """
+Host big
+  HostName login.big.example
+  User me
+  Port 2222
+  IdentityFile {folder}/key
+  ProxyJump you@door:2200,inner
+  HostKeyAlias bigs
+Host inner
+  HostName inner.big.example
+Host loop
+  ProxyJump loop
+Host proxied
+  ProxyCommand nc %h %p
+Host *
+  UserKnownHostsFile {folder}/known
+  IdentitiesOnly yes
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "key").write_text("")
+    (tmp_path / "other").write_text("")
+    path = tmp_path / "config"
+    path.write_text(CONFIG.format(folder=tmp_path))
+    return path
+
+
+def resolve(config: Path, **said: Any) -> Host:
+    return host.resolve(Cluster(**said), config=config)
+
+
+def test_configuration_of_ssh_is_read(config: Path, tmp_path: Path) -> None:
+    found = resolve(config, host="big")
+    assert str(found) == "me@login.big.example:2222"
+    assert found.keys == (tmp_path / "key",)
+    assert found.known_as == "bigs"
+    assert tmp_path / "known" in found.known_hosts
+    assert [str(one).partition("@")[2] for one in found.jumps] == ["door:2200", "inner.big.example"]
+    assert found.jumps[0].user == "you"
+
+
+def test_settings_go_before_the_configuration(config: Path, tmp_path: Path) -> None:
+    said = {"user": "x", "port": 22, "key": str(tmp_path / "other"), "proxy_jump": "gate"}
+    found = resolve(config, host="big", known_hosts=[tmp_path / "mine"], **said)
+    assert str(found) == "x@login.big.example"
+    assert (found.keys, found.agent) == ((tmp_path / "other",), "")
+    assert found.known_hosts == (tmp_path / "mine",)
+    assert [one.address for one in found.jumps] == ["gate"]
+
+
+@pytest.mark.parametrize(
+    "said, words",
+    [
+        ({"host": "loop"}, "through itself"),
+        ({"host": "proxied"}, "ProxyCommand"),
+        ({"host": "big", "key": "/no/key"}, "no key /no/key"),
+    ],
+)
+def test_what_cannot_be_is_said(config: Path, said: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        resolve(config, **said)
+
+
+KEY = base64.b64encode(b"one key").decode()
+
+
+@pytest.mark.parametrize(
+    "names, is_known",
+    [
+        ("host", False),
+        ("[host]:2222", True),
+        ("x,[host]:2222,y", True),
+        ("[HOST]:2222", True),
+        ("[h*]:2222", True),
+        ("[h*]:2222,![host]:2222", False),
+        ("*", True),
+        ("@cert-authority [host]:2222", False),
+        ("#[host]:2222", False),
+    ],
+)
+def test_known_hosts_are_matched_as_openssh_does(
+    tmp_path: Path, names: str, is_known: bool
+) -> None:
+    (tmp_path / "known").write_text(f"{names} ssh-ed25519 {KEY} a comment\n")
+    here = Host("h", "host", 2222, "me", (), "", (tmp_path / "none", tmp_path / "known"))
+    assert bool(host.known(here)) is is_known
+
+
+def test_one_of_several_keys_of_a_kind_is_enough(tmp_path: Path) -> None:
+    other = base64.b64encode(b"another").decode()
+    lines = [f"host ssh-rsa {other}", f"host ssh-ed25519 {other}", f"host ssh-ed25519 {KEY}"]
+    (tmp_path / "known").write_text("\n".join(lines))
+    here = Host("h", "host", 22, "me", (), "", (tmp_path / "known",))
+    host.check(here, "ssh-ed25519", b"one key", host.known(here))
+    with pytest.raises(Untrusted, match=r"CHANGED.*known:2"):
+        host.check(here, "ssh-ed25519", b"a third", host.known(here))
+
+
+@pytest.mark.parametrize("python", ["python3", "/opt/py-3.9/bin/python3.9", "~/env/bin/python"])
+def test_command_has_nothing_that_a_shell_would_change(python: str) -> None:
+    line = agent.command(python)
+    outer = line.removeprefix("/bin/sh -c ")
+    assert outer.startswith("'")
+    assert outer.endswith("'")
+    assert not set("'!\\`\n") & set(outer[1:-1])
+
+
+@pytest.mark.parametrize("python", ["", "a b", "x'y", "$HOME/x", "x;y", "a\nb", "!x", "-c~"])
+def test_python_that_a_shell_would_change_is_refused(python: str) -> None:
+    with pytest.raises(TransportError, match="cannot be"):
+        agent.command(python)
