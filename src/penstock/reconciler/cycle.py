@@ -21,7 +21,7 @@ from penstock.reconciler.collect import collect
 from penstock.reconciler.observe import Heard
 from penstock.reconciler.world import World, is_gone
 from penstock.store import attempts, lease, waiting
-from penstock.wire import place
+from penstock.wire import over, place
 
 LEASE = timedelta(seconds=120)
 MANY = 5000  # moves in one transaction, about
@@ -237,18 +237,26 @@ def _apply(world: World, fence: int, told: list[Told], now: datetime, report: Re
 
 
 def _close(world: World, ended: list[Told], report: Report) -> None:
-    """Mark runs that began and left no sealed record, so that a requeue runs nothing of them again.
+    """Tell runners what is over without a sealed record: a requeue runs nothing of it again.
 
-    A sealed record tells that by itself, and one that never began has not run yet.
+    Of an array that is over as a whole its manifest is taken away, soon.
     """
-    for one in ended:
-        sighting = one.seen.sighting
-        if sighting is None or (sighting.exit is not None and sighting.exit.is_sealed):
+    arrays = {one.array.id: one.array for one in ended if not _is_sealed(one.seen)}
+    for array in arrays.values():
+        with world.store.read() as view:
+            indices = attempts.over(view, array.id)
+        if len(indices) == array.size:
             continue
         try:
-            world.transport.put(str(world.folder(one.array.token) / place.ended(one.index)), b"")
+            path = world.folder(array.token) / place.OVER
+            world.transport.put(str(path), over.encode(indices))
         except TransportError as error:
             report.odd.append(str(error))
+
+
+def _is_sealed(seen: Evidence) -> bool:
+    last = seen.sighting.exit if seen.sighting else None
+    return last is not None and last.is_sealed
 
 
 def _plan(world: World, fence: int, report: Report) -> None:

@@ -15,7 +15,7 @@ from penstock.runner.trouble import Trouble, words
 from penstock.runner.verdict import Seen, exit_code, verdict
 from penstock.runner.watch import Fenced, Watch, tell
 from penstock.wire import argv as template
-from penstock.wire import claim, event, manifest, place
+from penstock.wire import claim, event, manifest, over, place
 
 MYPY = False  # typing takes time to import
 if MYPY:
@@ -49,9 +49,14 @@ class Element:
             "pid": os.getpid(),
         }
 
-    def has_ended(self) -> bool:
-        """Say whether the array has ended; lists its folder, so that NFS asks its server."""
-        return place.MANIFEST not in os.listdir(self.folder)
+    def why_over(self) -> str:
+        """Say why nothing may be run any more; lists the folder, so that NFS asks its server."""
+        names = os.listdir(self.folder)
+        if place.MANIFEST not in names:
+            return "its array has ended"
+        if place.OVER in names and over.of(self.folder, self.index):
+            return "it was told to be over; `penstock retry` runs it again"
+        return ""
 
 
 def run(folder: str) -> int:
@@ -63,9 +68,10 @@ def run(folder: str) -> int:
     try:
         header, entry = manifest.read(os.path.join(folder, place.MANIFEST), element.index)
         opened = claim.take(element.folder, element.header(str(header["token"])), failpoint.hit)
-        if element.has_ended():
+        why_over = element.why_over()
+        if why_over:
             claim.close(opened)
-            raise claim.Taken("its array has ended")
+            raise claim.Taken(why_over)
     except claim.Taken as why:
         return _say("nothing is run: %s" % why, claim.TAKEN)
     except (OSError, ValueError, IndexError, KeyError) as error:

@@ -51,7 +51,7 @@ class Project:
                 f"the store {opened.name} has the project {found[0]!r}, and this one is "
                 f"{self.settings.project_name!r}",
                 hint="it takes a database for each project; was this one renamed? Then set "
-                f"`project = \"{found[0]}\"` in penstock.toml",
+                f'`project = "{found[0]}"` in penstock.toml',
             )
 
     @cached_property

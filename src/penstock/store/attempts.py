@@ -353,6 +353,14 @@ def _known(row: tuple[Any, ...]) -> Known:
     )
 
 
+def over(view: Connection, array_id: int) -> list[int]:
+    """Return the indices of an array whose attempts are final."""
+    found = view.execute(
+        "SELECT idx FROM attempt WHERE array_id = ? AND NOT " + _IS_LIVE, (array_id,)
+    )
+    return [index for (index,) in found]
+
+
 def live_counts(tx: Connection, *, user: str, cluster: str) -> dict[int, dict[State, int]]:
     """Return how many attempts stand where, of each array that is sent or about to be."""
     counts: dict[int, dict[State, int]] = {}

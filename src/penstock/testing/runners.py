@@ -14,7 +14,7 @@ from penstock.runner.verdict import Seen, exit_code, verdict
 from penstock.testing.files import MemoryFiles
 from penstock.testing.jobs import Plan, Process
 from penstock.testing.model import Cluster
-from penstock.wire import claim, place, spool
+from penstock.wire import claim, over, place, spool
 
 TERM, KILL = 15, 9
 CLAIMS = FENCES = True  # a check of the check may turn them off
@@ -76,7 +76,8 @@ class Runners:
         element = self._elements.setdefault(place_of, Element(process.array))
         is_late = process.restart <= max(element.restarts, default=-1)
         is_taken = element.owner != process.array or is_late
-        is_over = f"{folder}/{place.ended(index)}" in self.files.files and element.restarts
+        told = self.files.files.get(f"{folder}/{place.OVER}")
+        is_over = told is not None and over.has(told, index)
         if entry is None or is_over or (is_taken and CLAIMS):
             return NOTHING
         self._take_over(element)

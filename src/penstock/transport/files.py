@@ -203,6 +203,8 @@ def close(folder: str) -> bool:
     except FileNotFoundError:
         return True
     failpoint.hit("fold.closed")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(folder, place.OVER))
     return True
 
 
@@ -224,7 +226,7 @@ def pack(source: str, target: str) -> None:
     with open(aside, "wb") as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(_files(source)):
-                if not path.endswith((".claim", ".ended")):
+                if not path.endswith(".claim"):
                     archive.write(path, os.path.relpath(path, source))
             _keep(archive, target)
         file.flush()

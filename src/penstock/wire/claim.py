@@ -81,8 +81,6 @@ def _may_take_over(claim: str, header: "dict[str, object]") -> None:
     highest = max([*restarts(folder, index), int(str(holder["restart"]))])
     if restart <= highest:
         raise Taken("restart %d of job %s was here before" % (highest, holder["job"]))
-    if os.path.exists(os.path.join(folder, place.ended(index))):
-        raise Taken("its run has ended; `penstock retry` runs it again")
 
 
 def owner(claim: str) -> "dict[str, object] | None":

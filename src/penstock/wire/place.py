@@ -5,6 +5,7 @@ SHARD = 1000  # files of one folder, for file systems that are slow with large o
 MANIFEST = "manifest"
 SCRIPT = "script.sh"
 SLURM_LOG = "slurm.log"
+OVER = "over"
 SPOOLS = "spool"
 LOGS = "log"
 # What remains when an array has ended: one file of each kind. Without a manifest nothing can start.
@@ -16,11 +17,6 @@ LOGS_FOLDED = "logs.zip"
 def claim(index: int) -> str:
     """Return the path of an element's claim."""
     return "%s/%d/%d.claim" % (SPOOLS, index // SHARD, index)
-
-
-def ended(index: int) -> str:
-    """Return the path of the mark that a run is over, though it left no sealed record."""
-    return "%s/%d/%d.ended" % (SPOOLS, index // SHARD, index)
 
 
 def spool(index: int, restart: int, done: bool = False) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from penstock.staging import code
-from penstock.wire import claim, place, spool
+from penstock.wire import claim, over, place, spool
 from tests.elements import PYTHON, Array, make_array, processes, shell, wait_for
 
 
@@ -70,6 +70,19 @@ def test_array_that_has_ended_runs_nothing(tmp_path: Path) -> None:
     assert ended.code == claim.TAKEN
     assert "ended" in ended.err
     assert not (tmp_path / "ran").exists()
+
+
+def test_run_that_was_told_to_be_over_is_not_run_again(tmp_path: Path) -> None:
+    """A user requeued by hand what had timed out: its record stands, and nothing runs twice."""
+    array = shell(tmp_path, "echo ran >> $RAN; kill -9 $$", env={"RAN": str(tmp_path / "ran")})
+    array.run()
+    (array.folder / place.OVER).write_bytes(over.encode([0, 4, 5]))
+    again = array.run(restart=1)
+    assert again.code == claim.TAKEN
+    assert "penstock retry" in again.err
+    assert (tmp_path / "ran").read_text() == "ran\n"
+    (array.folder / place.OVER).write_bytes(over.encode([1]))
+    assert array.run(restart=2).code == 128 + signal.SIGKILL, "another element's end is not its"
 
 
 def test_runner_that_was_superseded_is_fenced(tmp_path: Path) -> None:

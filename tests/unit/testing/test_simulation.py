@@ -22,6 +22,10 @@ KEPT = {
     249: "the exit record of an earlier segment explained a failed launch",
     253: "a job renamed before it was first seen was lost",
     272: "the half of a job id was believed",
+    2160: "a reconciler that was suspended wrote files for an array that was no more",
+    2724: "an accounting that turned out to be missing was waited for",
+    4003: "a task that was cancelled while it waited was requeued by hand, and ran",
+    8412: "a clock that was ahead made an end without a record",
     297: "NODE_FAIL of a segment that had been requeued was taken for the end",
 }
 FEW = range(150)

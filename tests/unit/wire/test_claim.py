@@ -67,15 +67,6 @@ def test_restart_that_is_not_higher_is_refused(tmp_path: Path, restart: int) -> 
         claim.take(str(tmp_path), make_header(restart=restart))
 
 
-def test_restart_of_a_run_that_was_told_to_be_over_is_refused(tmp_path: Path) -> None:
-    """A user requeued by hand what had timed out: its record stands, and nothing runs twice."""
-    claim.take(str(tmp_path), make_header())
-    (tmp_path / place.ended(7)).touch()
-    with pytest.raises(claim.Taken, match="has ended"):
-        claim.take(str(tmp_path), make_header(restart=1))
-    assert names(tmp_path) == {"7.claim", "7.0.open", "7.ended"}
-
-
 def test_killed_between_link_and_rename_can_be_taken_over(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         claim.take(str(tmp_path), make_header(), interrupt("runner.claim.linked"))
