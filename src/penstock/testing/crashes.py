@@ -200,11 +200,11 @@ class Round:
             self.place.own(path)
 
     def _spec(self) -> str:
-        request = {
-            "mem": "50M",
-            "options": [f"--begin=now+{self.wait_s}"] if self.wait_s else [],
-            **({"qos": "few"} if self.story == "crowded" else {}),
-        }
+        request: dict[str, object] = {"mem": "50M"}
+        if self.wait_s:
+            request["options"] = [f"--begin=now+{self.wait_s}"]
+        if self.story == "crowded":
+            request["qos"] = "few"
         return SPEC.format(
             witness=self.root / "witness",
             seconds=self.seconds,

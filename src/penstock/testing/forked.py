@@ -26,6 +26,7 @@ from typing import Any
 import penstock
 from penstock.testing.served import listening, received
 
+LOOK_S = 5  # whether it is still wanted
 NUMBER = struct.Struct("!i")
 UNLOADED = ("penstock.testing", "penstock.store.migrations", "penstock.cli.__main__")
 
@@ -91,14 +92,15 @@ def load() -> None:
 
 
 def main() -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM, or until whoever started it has ended."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    parent = os.getppid()
     load()
     gc.freeze()
     clients: dict[int, socket.socket] = {}  # by pidfd of the command
     with socket.socket(fileno=os.dup(0)) as server:
-        while True:
-            for ready in select.select([server.fileno(), *clients], [], [])[0]:
+        while os.getppid() == parent:
+            for ready in select.select([server.fileno(), *clients], [], [], LOOK_S)[0]:
                 if ready == server.fileno():
                     _fork(server, clients)
                 else:

@@ -101,13 +101,14 @@ def received(client: socket.socket) -> Any:
 
 
 def main(state: Path) -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM, or until whoever started it has ended."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    parent = os.getppid()
     cluster = cast("Cluster", pickle.loads((state / "cluster").read_bytes()))  # noqa: S301  our own
     taken: dict[int, str] = {}
     with socket.socket(fileno=0) as server:
         try:
-            while True:
+            while os.getppid() == parent:
                 if select.select([server], [], [], TICK_S)[0]:
                     _serve(cluster, state, server.accept()[0], taken)
                 execution.collect(cluster, state, _ended)
