@@ -55,7 +55,7 @@ class Element:
         if place.MANIFEST not in names:
             return "its array has ended"
         if place.OVER in names and over.of(self.folder, self.index):
-            return "it was told to be over; `penstock retry` runs it again"
+            return "its end is on the record, and stays; submit it anew to run it again"
         return ""
 
 

@@ -79,7 +79,7 @@ def test_run_that_was_told_to_be_over_is_not_run_again(tmp_path: Path) -> None:
     (array.folder / place.OVER).write_bytes(over.encode([0, 4, 5]))
     again = array.run(restart=1)
     assert again.code == claim.TAKEN
-    assert "penstock retry" in again.err
+    assert "submit it anew" in again.err
     assert (tmp_path / "ran").read_text() == "ran\n"
     (array.folder / place.OVER).write_bytes(over.encode([1]))
     assert array.run(restart=2).code == 128 + signal.SIGKILL, "another element's end is not its"
