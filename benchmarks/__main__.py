@@ -8,7 +8,10 @@ from benchmarks import machine
 from benchmarks.figures import document, table
 from benchmarks.timing import BenchmarkError
 
-NAMES = ("submit", "rpcs", "cli", "ingest", "peers", "latency", "crashes", "ssh", "postgres")
+NAMES = (
+    "submit", "rpcs", "cli", "ingest", "peers", "latency", "cycle", "simulate", "crashes", "ssh",
+    "postgres",
+)  # fmt: skip
 
 
 def main(argv: list[str]) -> int:

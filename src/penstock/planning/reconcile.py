@@ -65,6 +65,8 @@ def _of_claimant(seen: Evidence) -> Evidence:
     job = seen.sighting.job.partition("_")[0]
     queue = seen.queue if seen.queue and str(seen.queue.job) == job else None
     history = seen.history if seen.history and str(seen.history.job) == job else None
+    if queue is seen.queue and history is seen.history:
+        return seen
     return replace(seen, queue=queue, history=history)
 
 

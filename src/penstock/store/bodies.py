@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 from penstock.model.spec import Params, Request, Stage
@@ -19,6 +20,7 @@ def request_text(request: Request) -> str:
     return compact(asdict(request))
 
 
+@lru_cache(1024)  # a cycle reads its arrays again and again
 def request_of(text: str) -> Request:
     """Return the request of a JSON text."""
     return _request(json.loads(text))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from pathlib import Path
 
 from penstock.testing.indices import ranges
@@ -67,11 +68,14 @@ class Call:
         """Return a time as the environment wants it."""
         if at is None:
             return none
-        local = datetime.fromtimestamp(
-            at, timezone(timedelta(seconds=self.cluster.site.utc_offset_s))
-        )
         form = self.env.get("SLURM_TIME_FORMAT", "standard")
-        return local.strftime("%Y-%m-%dT%H:%M:%S" if form == "standard" else form)
+        return _spell(at, self.cluster.site.utc_offset_s, form)
+
+
+@lru_cache(4096)  # each look prints the same times again
+def _spell(at: float, offset_s: int, form: str) -> str:
+    local = datetime.fromtimestamp(at, timezone(timedelta(seconds=offset_s)))
+    return local.strftime("%Y-%m-%dT%H:%M:%S" if form == "standard" else form)
 
 
 UNREACHABLE = "Unable to contact slurm controller (connect failure)"
