@@ -48,10 +48,12 @@ def submit(  # noqa: PLR0913, PLR0917  each is an option
     All are stored or none; then they are sent as array jobs. What cannot be sent now, because a
     limit is reached or Ctrl-C came, is sent by `penstock tick`, the daemon, or the next command.
     """
-    from penstock.service import submit as service  # noqa: PLC0415  a YAML library
+    near = project(ctx)
+    with near.reaching(cluster):
+        from penstock.service import submit as service  # noqa: PLC0415  a YAML library
 
-    wanted = service.read_spec(spec, experiment=name or None)
-    opened = project(ctx).on(cluster)
+        wanted = service.read_spec(spec, experiment=name or None)
+    opened = near.on(cluster)
     if dry_run:
         _preview(service.preview(opened, wanted), as_json)
         return

@@ -1,7 +1,9 @@
 """Open a project: its settings, its store, and the world of its user."""
 
+import contextlib
 import os
 import pwd
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -15,6 +17,7 @@ from penstock.store.connection import Store, open_store
 
 if TYPE_CHECKING:
     from penstock.reconciler.world import World
+    from penstock.transport.peer import Shared
     from penstock.transport.protocol import Transport
     from penstock.transport.ssh import SshTransport
 
@@ -109,6 +112,30 @@ class Project:
             self._far[cluster] = _far(self, cluster)
         return self._far[cluster]
 
+    @contextlib.contextmanager
+    def reaching(self, cluster: str) -> Iterator[None]:
+        """Begin to connect to a cluster, while other things are got ready."""
+        link = self._peer(cluster) if cluster in self.settings.clusters else None
+        try:
+            if link is not None:
+                link.begin()
+            yield
+        except BaseException:
+            if link is not None:
+                link.abandon()
+            raise
+
+    def _peer(self, cluster: str) -> "Shared":
+        from penstock.transport.peer import peer  # noqa: PLC0415  most projects do without it
+
+        if cluster not in self._peers:
+            self._peers[cluster] = peer(cluster, self.settings.clusters[cluster])
+        return self._peers[cluster]
+
+    @cached_property
+    def _peers(self) -> "dict[str, Shared]":
+        return {}
+
     @cached_property
     def _far(self) -> "dict[str, FarProject]":
         return {}
@@ -159,10 +186,9 @@ def _far(near: Project, name: str) -> FarProject:
             hint=f"there are: {known}; [clusters.{name}] in {PROJECT_FILE} would be one",
         )
     cluster = clusters[name]
-    from penstock.transport.peer import peer  # noqa: PLC0415  most projects do without it
-    from penstock.transport.ssh import SshTransport  # noqa: PLC0415
+    from penstock.transport.ssh import SshTransport  # noqa: PLC0415  most do without it
 
-    transport = SshTransport(peer(name, cluster), name)
+    transport = SshTransport(near._peer(name), name)  # noqa: SLF001  of this module
     root = PurePosixPath(transport.hello["home"])
 
     def there(path: str) -> PurePosixPath:

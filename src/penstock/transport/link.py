@@ -114,8 +114,9 @@ def main() -> int:
         sys.stdout.write(json.dumps(said) + "\n")
         return 1
     session.leave_terminal()
-    sys.stdout.write("{}\n")
-    sys.stdout.flush()
+    with contextlib.suppress(BrokenPipeError):  # who started this may have gone
+        sys.stdout.write("{}\n")
+        sys.stdout.flush()
     _detach()
     link.serve()
     return 0

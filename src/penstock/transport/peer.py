@@ -52,6 +52,27 @@ class Shared:
         digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()[:16]
         self.path = _runtime_folder() / f"{digest}.socket"
         self._stream: socket.socket | None = None
+        self._begun: subprocess.Popen[bytes] | None = None
+        self._lock = FileLock(self.path.with_suffix(".lock"))
+
+    def begin(self) -> None:
+        """Start the process, if there is none, and do not wait: whoever asks does."""
+        if self.path.exists():
+            return
+        with contextlib.suppress(Timeout):
+            self._lock.acquire(timeout=0)
+            if self.path.exists():
+                self._lock.release()
+            else:
+                self._begun = self._spawn()
+
+    def abandon(self) -> None:
+        """End a process that was begun and that nobody has asked: it might ask for a code."""
+        if self._begun is not None:
+            self._begun.kill()
+            self._begun.communicate()
+            self._begun = None
+            self._lock.release()
 
     def hello(self) -> Said:
         """Return what the remote said of itself."""
@@ -114,13 +135,20 @@ class Shared:
         return stream
 
     def _open(self) -> socket.socket:
-        with contextlib.suppress(OSError):
-            return self._connect()
         try:
-            with FileLock(self.path.with_suffix(".lock"), timeout=START_S):
+            if self._begun is not None:
+                begun, self._begun = self._begun, None
+                try:
+                    self._finish(begun)
+                    return self._connect()
+                finally:
+                    self._lock.release()
+            with contextlib.suppress(OSError):
+                return self._connect()
+            with self._lock.acquire(timeout=START_S):
                 with contextlib.suppress(OSError):
                     return self._connect()  # another has started it meanwhile
-                self._start()
+                self._finish(self._spawn())
                 return self._connect()
         except Timeout as error:
             raise Unreachable(
@@ -130,8 +158,8 @@ class Shared:
         except OSError as error:
             raise Unreachable(f"the connection to {self._name} went away: {error}") from error
 
-    def _start(self) -> None:
-        """Start the process, and wait until it has logged in."""
+    def _spawn(self) -> "subprocess.Popen[bytes]":
+        """Start the process."""
         is_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
         begin = {
             "name": self._name,
@@ -140,27 +168,33 @@ class Shared:
             "path": str(self.path),
             "is_terminal": is_terminal,
         }
-        with subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-P", "-m", "penstock.transport.link"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if is_terminal else subprocess.DEVNULL,
-        ) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(begin).encode() + b"\n")
-                process.stdin.flush()
-            line = process.stdout.readline()
+        )
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(begin).encode() + b"\n")
             process.stdin.close()
-            process.stdout.close()
-            if not line:
-                raise Unreachable(
-                    f"the process that connects to {self._name} ended with {process.wait()}",
-                    hint="this is a bug in Penstock: please report it",
-                )
-            process.returncode = 0 if line == b"{}\n" else None  # it lives on, and is not ours
-            _checked(json.loads(line))
+        return process
+
+    def _finish(self, process: "subprocess.Popen[bytes]") -> None:
+        """Wait until the process has logged in."""
+        assert process.stdout is not None
+        with process.stdout:
+            line = process.stdout.readline()
+        if line == b"{}\n":
+            process.returncode = 0  # it lives on, and is not ours
+            return
+        code = process.wait()
+        if not line:
+            raise Unreachable(
+                f"the process that connects to {self._name} ended with {code}",
+                hint="this is a bug in Penstock: please report it",
+            )
+        _checked(json.loads(line))
 
 
 def _checked(answer: Said) -> Said:
