@@ -25,7 +25,7 @@ class _Columns(PGDDLCompiler):
     """What a column is, in CREATE TABLE and ALTER TABLE."""
 
     def get_column_specification(self, column: Any, **given: Any) -> str:
-        words = str(super().get_column_specification(column, **given))
+        words = str(super().get_column_specification(column, **given))  # type: ignore[no-untyped-call]
         for narrow, wide in _WIDER:
             words = words.replace(narrow, wide)
         return _TEXT.sub(' TEXT COLLATE "C"', words)
