@@ -85,10 +85,9 @@ def _steps(world: World, fence: int, report: Report, *, look: bool, plan: bool) 
     _settle(world, fence, live, observe.NOTHING, report, only=news)  # by records alone
     poll = _observe(world, report) if look else None
     if poll is not None:
-        if _arrays(world, Intent.SENDING):
-            resolve.by_runners(world, fence, _arrays(world, Intent.SENDING))
-            send.look_up(world, fence, _arrays(world, Intent.SENDING), poll)
-            resolve.ask(world, fence, _arrays(world, Intent.SENDING), poll)
+        resolve.by_runners(world, fence, _arrays(world, Intent.SENDING))
+        send.look_up(world, fence, _arrays(world, Intent.SENDING), poll)
+        resolve.ask(world, fence, _arrays(world, Intent.SENDING), poll)
         live = _arrays(world, Intent.ACCEPTED)
         heard = observe.sort(poll, live)
         _note_submit(world, fence, live, heard)
