@@ -157,7 +157,7 @@ def _by_absence(
         return _ended(known, seen, seen.history, policy, now)
     if seen.history_at is None and policy.has_accounting:
         return ASK
-    last = seen.sighting.exit if seen.sighting else None
+    last = seen.sighting.exit if seen.sighting and not _waits_again(known) else None
     since = known.unknown_since or now
     if last is not None and not policy.has_accounting and now - since >= policy.record_grace:
         return _by_last_word(known, last)
@@ -171,6 +171,11 @@ def _by_absence(
         why = ("silence", f"since {since:%Y-%m-%d %H:%M:%S}Z")
         return replace(_move(known, State.FAILED, "", why), cause=Cause.LOST, ended_at=now)
     return _unknown(known, now, ("silence", "not in the queue, no end in the accounting"))
+
+
+def _waits_again(known: Known) -> bool:
+    """Return whether it was requeued: then what a runner said last is of a segment before."""
+    return known.state in (State.QUEUED, State.HELD)
 
 
 def _is_over(known: Known, seen: Evidence, task: Task, policy: Policy, now: datetime) -> bool:

@@ -225,6 +225,17 @@ def test_record_is_waited_for_from_when_the_files_were_read() -> None:
     assert outcome(told(waiting, read, now=at(900))) == (State.COMPLETED, Cause.NO_RECORD)
 
 
+def test_last_word_of_a_runner_is_none_on_a_task_that_waits_again() -> None:
+    """Without accounting: its restart 0 was terminated, it was requeued, and then it vanished."""
+    termed = exit_(None, signal=15, is_sealed=False)
+    seen = Evidence(queue_at=at(500), sighting=sighting(termed))
+    running = known(unknown_since=at(300))
+    assert outcome(told(running, seen, ALONE, at(500))) == (State.FAILED, Cause.SIGNAL)
+    for state in (State.QUEUED, State.HELD):
+        again = told(known(state, unknown_since=at(300)), seen, ALONE, at(500))
+        assert again is None, "nothing is known yet"
+
+
 def test_word_on_a_job_that_has_not_the_claim_means_nothing() -> None:
     other = task("FAILED", job=78, end_at=at(20), exit_code=85)
     seen = Evidence(queue=other, queue_at=at(90), sighting=sighting())

@@ -43,7 +43,7 @@ def test_twenty_mutations_are_found() -> None:
 
 def test_mutation_is_undone(tmp_path: Path) -> None:
     honest = history(0, tmp_path)
-    with MUTATIONS["unsure-is-refused"]():
+    with MUTATIONS["sending-not-committed"]():
         assert history(0, tmp_path).problems
     assert history(0, tmp_path) == honest
 

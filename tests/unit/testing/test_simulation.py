@@ -16,6 +16,7 @@ KEPT = {
     17: "a code after SIGTERM was taken for success, without accounting",
     59: "the model: a job that is COMPLETING keeps its end when it is cancelled",
     82: "a cut list of sacct's fields was believed for good",
+    87: "what restart 0 had said explained the end of a task that had been requeued since",
     91: "files read before a suspension stood for files read after the end",
     112: "a renamed and requeued task was lost",
     155: "the Submit of a later segment was noted, and the first one disowned",
