@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.conftest import Site
 from tests.acceptance.faults import GOOD, QUICK, begun, gated, open_gate, shell, states
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.long]
 
 TELLS = """
 penstock-log loss=0.5 step=1

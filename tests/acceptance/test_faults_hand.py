@@ -16,7 +16,7 @@ from tests.acceptance.faults import (
     wait_for,
 )
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.long]
 
 HELD = {"options": ["--hold"]}
 

@@ -24,7 +24,12 @@ from tests.acceptance.faults import (
 )
 from tests.own_slurm import OwnSlurm
 
-pytestmark = [pytest.mark.slurm, pytest.mark.parts, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.parts,
+    pytest.mark.long,
+    pytest.mark.timeout(600),
+]
 
 MINUTE_S = 60
 REAL = 'case "$*" in --parsable*) ;; *) exec /usr/bin/sbatch "$@";; esac\n'
@@ -33,7 +38,6 @@ NEVER_ARRIVED = f"{REAL}{LOST} >&2; exit 1"
 ARRIVED = f'{REAL}/usr/bin/sbatch "$@" >> arrived; {LOST} >&2; exit 1'
 
 
-@pytest.mark.long
 def test_controller_is_away_for_a_minute(own: Site, parts: OwnSlurm) -> None:
     own.env = {**QUICK}
     own.submit(gated(own, "row", params={"n": [1, 2, 3]}, max_parallel=1))
@@ -71,7 +75,6 @@ def test_controller_is_away_for_a_minute(own: Site, parts: OwnSlurm) -> None:
     assert sorted(begun(own)) == ["late/1 0", "row/1 0", "row/2 0", "row/3 0", "through/1 0"]
 
 
-@pytest.mark.long
 def test_daemon_lives_through_it(own: Site, parts: OwnSlurm) -> None:
     """Nobody calls a command meanwhile: what is stored is the daemon's."""
     own.env = {**QUICK}
@@ -118,7 +121,7 @@ def test_controller_that_hangs_takes_what_sbatch_has_given_up(own: Site, parts: 
     assert last(own, "once/1")["number"] == 1
 
 
-@pytest.mark.parametrize("part", ["slurmdbd", pytest.param("mariadb", marks=pytest.mark.long)])
+@pytest.mark.parametrize("part", ["slurmdbd", "mariadb"])
 def test_accounting_is_away(own: Site, parts: OwnSlurm, part: str) -> None:
     """Only it can tell who cancelled a run, and that an array never arrived: both wait for it."""
     own.env = {**QUICK}

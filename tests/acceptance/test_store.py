@@ -109,6 +109,7 @@ def test_restore_asks_and_names_what_is_missing(local: Site) -> None:
     assert local.json("status") == {"experiments": []}
 
 
+@pytest.mark.long
 def test_damaged_pages_are_found_and_a_backup_helps(local: Site) -> None:
     local.finish(
         sweep(local).replace("[1, 2, 3]", "{from: 1, to: 300}").replace("echo ran", "true")
@@ -176,6 +177,7 @@ def held(path: Path) -> Iterator[None]:
         process.stdin.close()
 
 
+@pytest.mark.long
 def test_locked_for_long_says_who_and_changes_nothing(local: Site) -> None:
     spec = local.write("sweep.yaml", sweep(local))
     with held(store(local)):
