@@ -23,6 +23,7 @@ KEPT = {
     249: "the exit record of an earlier segment explained a failed launch",
     253: "a job renamed before it was first seen was lost",
     272: "the half of a job id was believed",
+    797: "the judge: what was written and not closed is no record that must be believed",
     2160: "a reconciler that was suspended wrote files for an array that was no more",
     2724: "an accounting that turned out to be missing was waited for",
     4003: "a task that was cancelled while it waited was requeued by hand, and ran",
