@@ -213,9 +213,8 @@ def _was_withdrawn(known: Known, seen: Evidence) -> bool:
     sacct names it again.) Another task of its array is known, so it is not the whole that is
     missing.
     """
-    return (
-        seen.sighting is None and seen.history is None and (seen.knows_array or known.cancel_asked)
-    )
+    is_silent = seen.sighting is None and seen.history is None
+    return is_silent and (seen.knows_array or known.cancel_asked)
 
 
 def _ended(
@@ -322,7 +321,7 @@ def _failure(task: Task, seen: Evidence) -> Cause:
     if _is_launch_failure(task):
         return Cause.LAUNCH
     if last is None and task.exit_code is None and task.reason == "JobLaunchFailure":
-        return Cause.SIGNAL if seen.sighting else Cause.LAUNCH  # without accounting: no code
+        return Cause.SIGNAL if _began(seen, task) else Cause.LAUNCH  # without accounting: no code
     signal = task.exit_signal if last is None else last.signal
     if signal == SIGKILL and _is_over_memory(task, last, seen.limit_bytes):
         return Cause.MEMORY
@@ -332,6 +331,12 @@ def _failure(task: Task, seen: Evidence) -> Cause:
     # its own word that it could not write the record (a full disk).
     is_runners = last is None and task.exit_code == UNRECORDED
     return Cause.NO_RECORD if seen.sighting is None or is_runners else Cause.EXIT
+
+
+def _began(seen: Evidence, task: Task) -> bool:
+    """Return whether a runner was heard of in a segment, and not only in one before it."""
+    opened = seen.sighting.opened_at if seen.sighting else None
+    return opened is not None and opened + CLOCKS_DIFFER >= (task.start_at or opened)
 
 
 def _is_over_memory(task: Task, last: Exit | None, limit_bytes: int | None) -> bool:
@@ -366,9 +371,8 @@ def _unknown(known: Known, now: datetime, why: tuple[str, str]) -> Transition:
 def _move(
     known: Known, state: State, reason: str = "", why: tuple[str, str] = ("", "")
 ) -> Transition:
-    return Transition(
-        known.attempt, state, restart=known.restart, reason=_plain(reason), why=(why,)
-    )
+    told = _plain(reason)
+    return Transition(known.attempt, state, restart=known.restart, reason=told, why=(why,))
 
 
 def _with_sighting(told: Transition, seen: Evidence) -> Transition:

@@ -218,7 +218,7 @@ def update(core: Core, text: str, who: User, fields: dict[str, str]) -> list[Sai
             raise SlurmError(*FINISHED)
         for key, value in fields.items():
             _change(core, job, key.lower(), value, who)
-        if job.state == PENDING:
+        if job.state == PENDING and not job.next:  # else its segment is over: the next tells it
             core.tell(job)
 
     return _each(core, text, who, do)

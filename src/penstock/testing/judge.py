@@ -43,12 +43,12 @@ class Verdict:
         jobs = sorted({one.job for one in self.executions})
         if len(recorded) > 1 or len(jobs) > 1:
             return f"run {self.run} ran to {len(recorded)} records, in jobs {jobs}"
-        if self.executions and self.executions[-1].began_at > self.decided[1]:
-            return f"run {self.run} was run again when it had been told to be over"
         return ""
 
     def wrong(self) -> str:
         """Return what is wrong with its end, or nothing."""
+        if self.executions and self.executions[-1].began_at > self.decided[1]:
+            return f"run {self.run} was run again when it had been told to be over"
         said = (self.state.value, self.cause)
         right = self._right()
         if said in right:
