@@ -9,6 +9,7 @@ from penstock.model.evidence import Evidence, Poll, Rest, Sighting, Task
 from penstock.model.run import Array
 from penstock.model.state import State, word
 from penstock.planning.reconcile import waiting
+from penstock.wire import over
 
 MIB = 1 << 20
 SENDING_TAKES = timedelta(minutes=10)  # at most, with clocks that differ
@@ -92,13 +93,7 @@ def _ranges(tasks: frozenset[int] | range) -> tuple[tuple[int, int], ...]:
     """Return indices as ranges without steps."""
     if isinstance(tasks, range) and tasks.step == 1:
         return ((tasks[0], tasks[-1]),) if tasks else ()
-    ranges: list[tuple[int, int]] = []
-    for index in sorted(tasks):
-        if ranges and ranges[-1][1] == index - 1:
-            ranges[-1] = (ranges[-1][0], index)
-        else:
-            ranges.append((index, index))
-    return tuple(ranges)
+    return tuple(over.ranges(tasks))
 
 
 def belongs(task: Task, array: Array) -> bool:

@@ -130,7 +130,10 @@ def _whole(parts: Iterable[Part]) -> list[Task]:
     """
     found: dict[object, Task] = {}
     for number, (task, is_component) in enumerate(parts):
-        key = (task.job, task.tasks, task.submit_at) if is_component else number
+        if not is_component:
+            found[number] = task
+            continue
+        key = task.job, task.tasks, task.submit_at
         found[key] = max(found.get(key, task), task, key=_badness)
     return list(found.values())
 

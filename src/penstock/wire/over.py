@@ -11,15 +11,20 @@ from collections.abc import Iterable
 from penstock.wire import place
 
 
+def ranges(indices: "Iterable[int]") -> "list[tuple[int, int]]":
+    """Return indices as ranges without steps, first and last of each."""
+    found = []  # type: list[tuple[int, int]]
+    for index in sorted(indices):
+        if found and found[-1][1] == index - 1:
+            found[-1] = (found[-1][0], index)
+        else:
+            found.append((index, index))
+    return found
+
+
 def encode(indices: "Iterable[int]") -> bytes:
     """Return the file's bytes: ranges of indices."""
-    ranges = []  # type: list[list[int]]
-    for index in sorted(indices):
-        if ranges and ranges[-1][1] == index - 1:
-            ranges[-1][1] = index
-        else:
-            ranges.append([index, index])
-    return json.dumps(ranges).encode()
+    return json.dumps(ranges(indices)).encode()
 
 
 def has(data: bytes, index: int) -> bool:
