@@ -11,7 +11,7 @@ from penstock.testing.commands import answer
 from penstock.testing.files import MemoryFiles
 from penstock.testing.model import Cluster
 from penstock.transport.local import scrubbed
-from penstock.transport.protocol import Finished, Tail, Wanted
+from penstock.transport.protocol import Finished, Tail, Wanted, one_by_one
 
 
 class Fault(StrEnum):
@@ -182,11 +182,7 @@ class ModelTransport:
 
     def gather(self, wanted: Wanted) -> Iterable[tuple[str, list[Tail] | TransportError]]:
         """Yield folder by folder what their spools have beyond the known offsets."""
-        for folder, known in wanted:
-            try:
-                yield folder, list(self.tails(folder, known))
-            except TransportError as error:
-                yield folder, error
+        return one_by_one(self, wanted)
 
     def logs(self, folder: str, index: int, known: Mapping[int, int]) -> list[tuple[int, bytes]]:
         """Return restarts of an element with what their logs have beyond the known offsets."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from penstock.errors import NotFoundError, TransportError
 from penstock.transport import files
-from penstock.transport.protocol import Finished, Tail, Wanted
+from penstock.transport.protocol import Finished, Tail, Wanted, one_by_one
 
 # What a command may know of its caller. Of Slurm's variables only where its configuration is:
 # SQUEUE_STATES empties an answer, SLURM_ARRAY_TASK_ID reaches the jobs of an sbatch inside a job.
@@ -109,11 +109,7 @@ class LocalTransport:
 
     def gather(self, wanted: Wanted) -> Iterable[tuple[str, list[Tail] | TransportError]]:
         """Yield folder by folder what their spools have beyond the known offsets."""
-        for folder, known in wanted:
-            try:
-                yield folder, list(self.tails(folder, known))
-            except TransportError as error:
-                yield folder, error
+        return one_by_one(self, wanted)
 
     def logs(self, folder: str, index: int, known: Mapping[int, int]) -> list[tuple[int, bytes]]:
         """Return restarts of an element with what their logs have beyond the known offsets."""

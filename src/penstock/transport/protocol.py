@@ -1,6 +1,6 @@
 """The seam to where the scheduler's commands run and the shared files lie."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,3 +80,14 @@ class Transport(Protocol):
 
     def fold(self, folder: str) -> None:
         """Make one file of the spools of a closed array, and one of its logs; again is no error."""
+
+
+def one_by_one(
+    transport: Transport, wanted: Wanted
+) -> Iterator[tuple[str, list[Tail] | TransportError]]:
+    """Gather folder by folder, where a question costs nothing beside its answer."""
+    for folder, known in wanted:
+        try:
+            yield folder, list(transport.tails(folder, known))
+        except TransportError as error:
+            yield folder, error
