@@ -145,6 +145,16 @@ def test_main_job_by_ssh(laptop: Laptop) -> None:
     assert site.json("clusters")["clusters"][0]["is_connected"] is False
 
 
+def test_image_is_a_file_of_the_cluster(laptop: Laptop) -> None:
+    site = laptop.site
+    for path, why in (("x.sif", "is relative, and images are not sent to big"),
+                      (f"{laptop.home}/x.sif", "on big that you may read")):  # fmt: skip
+        spec = site.write("s.yaml", laptop.sweep() + f"env: {{apptainer: {path}}}\n")
+        said = site("submit", "--cluster", "big", spec, code=3).stderr
+        assert "s.yaml:7:18: env.apptainer: " in said
+        assert why in said
+
+
 def test_code_is_brought_once(laptop: Laptop) -> None:
     spec = laptop.site.write("s.yaml", laptop.sweep())
     laptop.site("submit", "--cluster", "big", spec)

@@ -48,6 +48,14 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Environment:
+    """What a command runs in; with nothing said, what the job is in."""
+
+    apptainer: str = ""  # an image, a file or a sandbox folder; absolute once it is submitted
+    at: tuple[int, int] = field(default=(0, 0), compare=False)  # line and column in the spec
+
+
+@dataclass(frozen=True)
 class Stage:
     """A command with parameters, a request, and what it makes."""
 
@@ -56,6 +64,7 @@ class Stage:
     sweep: Sweep = Sweep()
     request: Request = Request()
     env: tuple[tuple[str, str], ...] = ()
+    environment: Environment = Environment()
     outputs: tuple[str, ...] = ()
     metrics_stdout: str | None = None  # a regular expression; "" takes `name: value`, `name=value`
     max_parallel: int | None = None

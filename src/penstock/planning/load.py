@@ -17,7 +17,7 @@ from penstock.planning.document import read
 from penstock.planning.node import Node
 from penstock.planning.request import request
 from penstock.planning.sweep import REPEAT
-from penstock.planning.variables import environment, password_in_url
+from penstock.planning.variables import APPTAINER, environment, password_in_url, variables
 from penstock.wire import argv
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"  # of an experiment, a stage: also a folder's
@@ -108,8 +108,8 @@ def _stage(name: str, node: Node, keys: Mapping[str, Node]) -> Stage:
     also = {REPEAT} if made.repeat > 1 else set()
     grids = [{name for axis in grid for name in axis.names} | also for grid in made.grids]
     names = set(made.names)
-    env = environment(keys.get("env"))
-    for key, value in env:
+    env, runs_in = variables(keys.get("env")), environment(keys.get("env"))
+    for key, value in (*env, *([(APPTAINER, runs_in.apptainer)] if runs_in.apptainer else ())):
         _refuse_placeholder(keys["env"].mapping()[key], value, names)
     return Stage(
         name=name,
@@ -117,6 +117,7 @@ def _stage(name: str, node: Node, keys: Mapping[str, Node]) -> Stage:
         sweep=made,
         request=request(keys.get("request")),
         env=env,
+        environment=runs_in,
         outputs=_paths(keys["outputs"], "outputs", names) if "outputs" in keys else (),
         metrics_stdout=_metrics(keys.get("metrics")),
         max_parallel=keys["max_parallel"].whole(1) if "max_parallel" in keys else None,

@@ -84,6 +84,12 @@ class Node:
     # --- what it is
 
     @property
+    def place(self) -> tuple[int, int]:
+        """Return the line and the column, from 1, for a complaint that can only be made later."""
+        mark = self.yaml.start_mark
+        return (mark.line + 1, mark.column + 1) if mark is not None else (0, 0)
+
+    @property
     def tag(self) -> str:
         """Return ``str``, ``int``, ``map`` …; a tag of another schema as a whole."""
         return str(self.yaml.tag).removeprefix(_TAG)

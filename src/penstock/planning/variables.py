@@ -1,12 +1,14 @@
-"""Environment variables of a spec, and names that look like secrets.
+"""``env`` of a spec: variables of its command, and the image that it runs in.
 
 What a spec says is stored, shown and sent along; a password in it would be everybody's.
 """
 
 import re
 
+from penstock.model.spec import Environment
 from penstock.planning.node import Node
 
+APPTAINER = "apptainer"  # not a variable: the image
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _OWNED = ("PENSTOCK_", "SLURM_", "SBATCH_", "SRUN_")
 _SECRET = re.compile(
@@ -15,12 +17,34 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _ITS_PLACE = re.compile(r"[_.-](?:FILE|PATH|DIR)$", re.IGNORECASE)  # where it is, not what it is
+_AN_IMAGE = "a .sif file or a sandbox folder, relative to the spec's folder or absolute"
 _IN_URL = re.compile(r"://[^/\s:@'\"]*:[^/\s@'\"{}]+@")
 
 
-def environment(node: Node | None) -> tuple[tuple[str, str], ...]:
-    """Return the variables that a stage sets for its command. Raises SpecError."""
+def environment(node: Node | None) -> Environment:
+    """Return what a stage's command runs in. Raises SpecError.
+
+    Whether the image is there is asked at submit, where it will be used.
+    """
     found = {} if node is None else node.mapping()
+    if APPTAINER not in found:
+        return Environment()
+    image = found[APPTAINER]
+    path = image.text()
+    if not path.strip() or not path.isprintable():
+        raise image.error(f"{path!r} is not the path of an image", _AN_IMAGE)
+    if "://" in path:
+        hint = f"nothing is fetched on a node: apptainer pull image.sif {path}"
+        raise image.error(f"{path} is not the path of an image", hint)
+    if path.startswith("~"):
+        raise image.error(f"{path}: ~ stands for nothing here", _AN_IMAGE)
+    return Environment(path, image.place)
+
+
+def variables(node: Node | None) -> tuple[tuple[str, str], ...]:
+    """Return the variables that a stage sets for its command. Raises SpecError."""
+    found = {} if node is None else dict(node.mapping())
+    found.pop(APPTAINER, None)
     for name, child in found.items():
         if not re.fullmatch(_NAME, name, re.ASCII):
             hint = "letters, digits and _, no digit first"

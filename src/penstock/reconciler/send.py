@@ -144,6 +144,7 @@ def write_files(world: World, fence: int, array: Array) -> Submission:
         "token": array.token,
         "command": list(stage.command),
         "env": dict(stage.env),
+        "environment": {"apptainer": stage.environment.apptainer},
         "code": _code(world, row.code),
         "scratch": settings.scratch or None,
         "work": str(settings.home / "work"),

@@ -40,10 +40,14 @@ def ahead(env: "dict[str, str]", name: str, path: str) -> None:
     env[name] = path + (os.pathsep + env[name] if env.get(name) else "")
 
 
-def equip(folder: str, params: "dict[str, Any]", env: "dict[str, str]") -> None:
+def archive() -> str:
+    """Return the zip that this is run from."""
+    return os.path.abspath(sys.path[0] if sys.path[0].endswith(".zip") else sys.argv[0])
+
+
+def equip(folder: str, params: "dict[str, Any]", env: "dict[str, str]", python: str) -> None:
     """Write the parameters and `penstock-log` into a run's folder, and name them in ``env``."""
-    archive = os.path.abspath(sys.path[0] if sys.path[0].endswith(".zip") else sys.argv[0])
-    ahead(env, "PYTHONPATH", archive)
+    ahead(env, "PYTHONPATH", archive())
     bin_ = os.path.join(folder, "bin")
     os.mkdir(bin_)
     ahead(env, "PATH", bin_)
@@ -52,7 +56,7 @@ def equip(folder: str, params: "dict[str, Any]", env: "dict[str, str]") -> None:
         json.dump(params, file, ensure_ascii=False)
     logger = os.path.join(bin_, "penstock-log")
     with open(logger, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write('#!/bin/sh\nexec %s %s log "$@"\n' % (_quote(sys.executable), _quote(archive)))
+        file.write('#!/bin/sh\nexec %s %s log "$@"\n' % (_quote(python), _quote(archive())))
     os.chmod(logger, 0o700)
 
 

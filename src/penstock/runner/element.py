@@ -7,7 +7,7 @@ import sys
 import time
 
 from penstock import failpoint
-from penstock.runner import code, command, outputs, scratch, signals, usage
+from penstock.runner import code, command, image, outputs, scratch, signals, usage
 from penstock.runner.events import Events
 from penstock.runner.metrics import Printed
 from penstock.runner.record import Spool, open_log
@@ -158,7 +158,8 @@ class Run:
         folder.make(self.element.node)
         self._unpack(own, folder.work)
         env = command.variables(header, params)
-        command.equip(folder.path, params, env)
+        runs_in = (header.get("environment") or {}).get("apptainer")
+        command.equip(folder.path, params, env, "python3" if runs_in else sys.executable)
         env.update(self._variables(folder))
         try:
             argv = template.render(header["command"], params)
@@ -166,6 +167,8 @@ class Run:
             raise Trouble(
                 "the command asks for the parameter %s, which the run lacks" % error
             ) from None
+        if runs_in:
+            argv = image.inside(runs_in, argv, env, folder.path, folder.work, header["results"])
         failpoint.hit("runner.work.made")
         if note:
             self.watch.note(note)

@@ -16,6 +16,7 @@ from penstock.reconciler.cycle import Report, cycle
 from penstock.reconciler.send import new_token
 from penstock.scheduler import script
 from penstock.scheduler.protocol import Submission
+from penstock.service import image
 from penstock.service.project import Project
 from penstock.staging import code
 from penstock.store import submissions
@@ -51,6 +52,7 @@ def read_spec(path: Path, *, experiment: str | None = None) -> Spec:
 def preview(project: Project, spec: Spec, *, show: int = 20) -> Preview:
     """Return what a submission would do; ask the cluster, change nothing."""
     limits = project.world.scheduler.limits()
+    spec = image.located(project, spec)
     check(project, spec, limits)
     rows = {n: StageRow(n, stage, None, spec.folder) for n, stage in enumerate(spec.stages)}
     planned = list(arrays.plan(_would_be_ready(spec), rows, limits, limits.room))
@@ -149,12 +151,13 @@ def submit(project: Project, spec: Spec) -> Submitted:
     """
     world = project.world
     settings = project.here
+    spec = image.located(project, spec)
     check(project, spec, _limits(project))
     archive = code.archive(
         Path(spec.folder),
         globs=spec.code,
         home=settings.home,
-        exclude=[settings.home, settings.results],
+        exclude=[settings.home, settings.results, *_images(spec)],
     )
     _deliver(project, archive)
     new = NewSubmission(
@@ -175,6 +178,12 @@ def submit(project: Project, spec: Spec) -> Submitted:
         return submissions.insert(tx, new, _to_be_stored(spec), project.clock.now())
 
 
+def _images(spec: Spec) -> list[Path]:
+    """Return images, which are no code; relative ones were made absolute."""
+    found = [stage.environment.apptainer for stage in spec.stages]
+    return [Path(path) for path in found if path]
+
+
 def _deliver(project: Project, archive: code.Archive) -> None:
     """Bring the code to where the runs are, if it is not there."""
     there = str(project.settings.home / "code" / archive.path.name)
@@ -190,7 +199,9 @@ KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CON
 
 
 def _as_called(stage: Stage) -> Stage:
-    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    # What an image has is its own; of this shell it takes where apptainer is.
+    names = ("PATH",) if stage.environment.apptainer else KEPT_VARIABLES
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return replace(stage, env=tuple({**kept, **dict(stage.env)}.items()))
 
 

@@ -46,7 +46,7 @@ def archive(
     """Archive the files of ``folder`` as ``<home>/code/<digest>.tar.gz``, if that is not there.
 
     These are what git does not ignore, or all where there is no git; ``globs`` narrow them, and
-    folders in ``exclude`` are left out. Raises StagingError.
+    folders and files in ``exclude`` are left out. Raises StagingError.
     """
     folder = folder.resolve()
     names = sorted(_narrow(_files(folder, exclude), globs))
@@ -69,12 +69,12 @@ def archive(
 def _files(folder: Path, exclude: Sequence[Path]) -> list[str]:
     listed = git.files(folder)
     names = listed or _walk(folder)
-    left_out = tuple(f"{path.resolve()}/" for path in exclude)
+    left_out = tuple(f"{one}/" for path in exclude for one in (path, path.resolve()))
     environments: dict[str, bool] = {}
     return [
         name
         for name in names
-        if not f"{folder}/{name}".startswith(left_out)
+        if not f"{folder}/{name}/".startswith(left_out)
         and not _is_skipped(folder, name, environments)
     ]
 

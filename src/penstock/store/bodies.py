@@ -5,7 +5,7 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
-from penstock.model.spec import Params, Request, Stage
+from penstock.model.spec import Environment, Params, Request, Stage
 
 _COMPACT = json.JSONEncoder(separators=(",", ":"))  # once: json.dumps would make one each time
 
@@ -30,6 +30,7 @@ def stage_text(stage: Stage) -> str:
     """Return a stage as JSON, without its sweep: the runs are what it became."""
     body = asdict(stage)
     del body["sweep"]
+    body["environment"] = {"apptainer": stage.environment.apptainer}
     return compact(body)
 
 
@@ -40,6 +41,7 @@ def stage_of(text: str) -> Stage:
     body["command"] = tuple(body["command"])
     body["outputs"] = tuple(body["outputs"])
     body["env"] = tuple((name, value) for name, value in body["env"])
+    body["environment"] = Environment(**body.get("environment", {}))  # older bodies have none
     return Stage(**body)
 
 

@@ -14,6 +14,7 @@ _OFFSET = 13  # twelve digits and a newline
 #   format int, token str, size int
 #   command [str]           argv template (wire.argv)
 #   env {str: str}          variables of the command
+#   environment {"apptainer": str}   the image that the command runs in, "": none; may lack
 #   code {"path","digest"} or None   archive that is unpacked into the working folder
 #   scratch str or None     site's scratch folder; else $SLURM_TMPDIR, $TMPDIR, else `work`
 #   work str                folder on project storage that serves where there is no scratch

@@ -98,6 +98,14 @@ def test_one_stage_at_the_top_is_called_main() -> None:
     assert (spec.experiment, spec.code) == ("digits", None)
 
 
+def test_image_of_a_stage_is_no_variable() -> None:
+    (stage,) = read(
+        "command: x\nenv: {A: b, apptainer: images/x.sif, APPTAINER_BIND: /data}"
+    ).stages
+    assert stage.env == (("A", "b"), ("APPTAINER_BIND", "/data"))
+    assert (stage.environment.apptainer, stage.environment.at) == ("images/x.sif", (2, 24))
+
+
 def test_experiment_of_another_name() -> None:
     assert renamed(read("command: x"), "again").experiment == "again"
     with pytest.raises(UsageError, match="'a/b' is not a name"):
@@ -348,6 +356,12 @@ WRONG: list[tuple[str, int, int, str, str, str]] = [
     ("command: a\nenv: {SLURM_X: x}", 2, 7, "env.SLURM_X", "belongs to Penstock or Slurm", ""),
     ("command: a\nenv: {A: }", 2, 9, "env.A", "no value", '""'),
     ("command: a\nenv: {A: '{b}'}\nparams: {b: 1}", 2, 10, "env.A", "{b} stays as it is", "$PENSTOCK_PARAM_B"),
+    ("command: a\nenv: {apptainer: }", 2, 17, "env.apptainer", "this is nothing", ""),
+    ("command: a\nenv: {apptainer: [a.sif]}", 2, 18, "env.apptainer", "this is a list", ""),
+    ("command: a\nenv: {apptainer: ''}", 2, 18, "env.apptainer", "not the path of an image", ".sif"),
+    ("command: a\nenv: {apptainer: 'docker://x'}", 2, 18, "env.apptainer", "not the path of an image", "apptainer pull image.sif docker://x"),
+    ("command: a\nenv: {apptainer: ~/x.sif}", 2, 18, "env.apptainer", "~ stands for nothing", "absolute"),
+    ("command: a\nenv: {apptainer: '{b}.sif'}\nparams: {b: 1}", 2, 18, "env.apptainer", "{b} stays as it is", ""),
     ("command: a\nenv: {U: 'https://me:pw@host/x'}", 2, 16, "", "URL with a password", "file"),
     ("command: a\noutputs: []", 2, 10, "outputs", "list is empty", ""),
     ("command: a\noutputs: [/x]", 2, 11, "outputs[0]", "outside the folder", "relative"),

@@ -1,8 +1,10 @@
+import json
 import math
+from dataclasses import replace
 
 import pytest
 
-from penstock.model.spec import Request, Stage, Value
+from penstock.model.spec import Environment, Request, Stage, Value
 from penstock.store import bodies
 from penstock.store.values import LONGEST, columns, tag_columns
 
@@ -43,3 +45,11 @@ def test_a_tag_is_a_number_too_where_it_reads_as_one(text: str, number: float | 
 def test_a_stage_comes_back_without_its_sweep() -> None:
     stage = Stage("é", ("a", "{x}"), request=Request(options=("--x=1",)), env=(("A", "b"),))
     assert bodies.stage_of(bodies.stage_text(stage)) == stage
+    inside = replace(stage, environment=Environment("/images/x.sif", (3, 9)))
+    assert bodies.stage_of(bodies.stage_text(inside)) == inside
+
+
+def test_a_stage_of_a_version_without_environments_is_read() -> None:
+    body = json.loads(bodies.stage_text(Stage("s", ("a",))))
+    del body["environment"]
+    assert bodies.stage_of(json.dumps(body)) == Stage("s", ("a",))
