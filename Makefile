@@ -39,7 +39,7 @@ lint: $(VENV)/.dev ## ruff, the layers, and Python 3.6 where compute nodes need 
 	$(BIN)/vermin --quiet --no-tips --violations --target=3.6- --eval-annotations $(wildcard $(PYTHON36))
 
 # What runs on compute nodes, with whatever Python they have.
-PYTHON36 := $(addprefix src/penstock/,__init__.py failpoint.py wire runner tracking transport/files.py transport/remote.py)
+PYTHON36 := $(addprefix src/penstock/,__init__.py failpoint.py wire runner tracking transport/files.py transport/programs.py transport/remote.py)
 
 types: $(VENV)/.dev ## mypy, strict
 	$(BIN)/mypy $(TYPED)

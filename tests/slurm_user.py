@@ -2,7 +2,10 @@
 
 import os
 import pwd
+from collections.abc import Sequence
 
+from penstock.errors import TransportError
+from penstock.testing.transport import in_turn
 from penstock.transport.local import LocalTransport
 from penstock.transport.protocol import Finished
 
@@ -20,3 +23,8 @@ class UserTransport(LocalTransport):
             return super().run(argv, stdin=stdin, timeout_s=timeout_s)
         as_user = ["runuser", "-u", self.user, "--", *argv]
         return super().run(as_user, stdin=stdin, timeout_s=timeout_s)
+
+    def run_all(
+        self, argvs: Sequence[list[str]], *, timeout_s: float = 60
+    ) -> list[Finished | TransportError]:
+        return in_turn(self, argvs, timeout_s)

@@ -208,9 +208,9 @@ def test_unknown_cluster_is_said(laptop: Laptop) -> None:
 
 # --- cut anywhere: nothing is lost, nothing is doubled
 
-# The requests of a submit, in order; the 16th is sbatch, and with the 17th a watch begins.
-REQUESTS = 17
-SHORT = (1, 7, 16, 17)  # the others take too long for every day
+# The requests of a submit, in order; the 10th is sbatch, and with the 11th a watch begins.
+REQUESTS = 11
+SHORT = (1, 7, 10, 11)  # the others take too long for every day
 POINTS = [
     pytest.param(f"ssh.{name}:{count}", marks=() if count in SHORT else pytest.mark.long)
     for name in ("asking", "answered")

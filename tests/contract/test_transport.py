@@ -12,7 +12,7 @@ from penstock.testing.model import Cluster as Model
 from penstock.testing.site import Site
 from penstock.testing.transport import ModelTransport
 from penstock.transport.local import LocalTransport
-from penstock.transport.protocol import Tail, Transport
+from penstock.transport.protocol import Finished, Tail, Transport
 from penstock.transport.session import Session
 from penstock.transport.ssh import SshTransport
 from penstock.wire import place
@@ -191,3 +191,28 @@ def test_run_tells_little_of_who_calls(runs: Transport, monkeypatch: pytest.Monk
     names = {line.partition("=")[0] for line in runs.run(["env"]).out.splitlines()}
     assert {"PATH", "HOME", "SLURM_TIME_FORMAT"} <= names
     assert not {"SQUEUE_STATES", "SSH_CLIENT", "SSH_CONNECTION"} & names
+
+
+def test_several_programs_run_by_one_question(transport: Transport) -> None:
+    if isinstance(transport, ModelTransport):
+        asked, missing = ["sbatch", "--version"], ["no-such-program"]
+    else:
+        asked, missing = ["printf", "%s", "a b'c"], ["no-such-program"]
+    first, none, last = transport.run_all([asked, missing, asked])
+    assert first == last == transport.run(asked)
+    assert isinstance(none, TransportError)
+    assert isinstance(none.__cause__, FileNotFoundError)
+    assert transport.run_all([]) == []
+
+
+def test_of_several_programs_one_that_never_ends_costs_no_other(transport: Transport) -> None:
+    if isinstance(transport, ModelTransport):
+        pytest.skip("nothing of the model's takes time")
+    big = ["head", "-c", "300000", "/dev/zero"]  # more than a pipe holds
+    slow, out, failed = transport.run_all([["sleep", "60"], big, ["false"]], timeout_s=1)
+    assert isinstance(slow, TransportError)
+    assert isinstance(slow.__cause__, TimeoutError)
+    assert isinstance(failed, Finished)
+    assert failed.code == 1
+    assert isinstance(out, Finished)
+    assert len(out.out) == 300000

@@ -177,7 +177,8 @@ def test_every_set_has_a_lock() -> None:
 # --- compute nodes --------------------------------------------------------------------------------
 
 
-SENT = ("transport/files.py", "transport/remote.py")  # by SSH, to whatever Python is there
+# By SSH, to whatever Python is there.
+SENT = tuple(f"transport/{name}.py" for name in ("files", "programs", "remote"))
 
 
 def compute_node_modules() -> list[Path]:

@@ -11,6 +11,7 @@ from penstock.cli import output
 from penstock.cli.app import INTERRUPTED, project
 from penstock.cli.text import clean, count, cut
 from penstock.errors import PenstockError, Refused, exit_code
+from penstock.model.run import Limits
 from penstock.model.spec import Params, Spec
 from penstock.service.project import Project
 from penstock.store import detail
@@ -58,10 +59,10 @@ def submit(  # noqa: PLR0913, PLR0917  each is an option
         _preview(service.preview(opened, wanted), as_json)
         return
     gc.freeze()  # what is loaded stays: it is not looked through again for each thousand runs
-    stored = _store(opened, wanted)
+    stored, limits = _store(opened, wanted)
     _say(stored, as_json)
     output.flush()  # it is stored: that is known, whatever happens to us
-    _send(opened, stored)
+    _send(opened, stored, limits)
     if follow:
         from penstock.cli.watch import watch  # noqa: PLC0415
 
@@ -77,12 +78,13 @@ def runs_of(stored: Submitted) -> str:
     return f"{count(many, 'run')}: {first}" + (f" to {last}" if many > 1 else "")
 
 
-def _store(opened: Project, wanted: Spec) -> Submitted:
+def _store(opened: Project, wanted: Spec) -> tuple[Submitted, Limits | None]:
     from penstock.service import submit as service  # noqa: PLC0415
 
     began = opened.clock.now()
     try:
-        return service.submit(opened, wanted)
+        limits = service.limits_of(opened)
+        return service.submit(opened, wanted, limits), limits
     except KeyboardInterrupt:  # before the commit or after it: the store knows
         with opened.store.read() as view:
             stored = detail.submitted_since(view, opened.user, began)
@@ -158,14 +160,14 @@ def _say(stored: Submitted, as_json: bool) -> None:
         output.data(f"submitted {runs_of(stored)} (submission {stored.uid})")
 
 
-def _send(opened: Project, stored: Submitted) -> None:
+def _send(opened: Project, stored: Submitted, limits: Limits | None) -> None:
     """Send what is stored; whatever happens here, it is stored."""
     from penstock.service import submit as service  # noqa: PLC0415
     from penstock.service.upkeep import Upkeep, told  # noqa: PLC0415
 
     later = _later(stored)
     try:
-        report = service.send(opened)
+        report = service.send(opened, limits)
         Upkeep(opened).quicken(opened.settings.poll_s)
     except KeyboardInterrupt:
         output.note(f"\n{later}")

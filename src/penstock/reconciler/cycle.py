@@ -50,12 +50,15 @@ class Report:
     collected_at: datetime | None = None  # before this all that was written was read
 
 
-def cycle(world: World, *, look: bool = True, plan: bool | None = None) -> Report:
+def cycle(
+    world: World, *, look: bool = True, plan: bool | None = None, limits: Limits | None = None
+) -> Report:
     """Do all that can be done now.
 
     ``look``: ask the scheduler about its jobs. ``plan`` (else as ``look``): ask it what it has room
-    for, and send. With either it is told what to cancel, again until that is so. Without both
-    nothing is asked of it: such a cycle reads spools.
+    for, and send; its ``limits`` are not asked for where they were told just now. With either it is
+    told what to cancel, again until that is so. Without both nothing is asked of it: such a cycle
+    reads spools.
     """
     report = Report()
     fence = lease.take(
@@ -70,13 +73,16 @@ def cycle(world: World, *, look: bool = True, plan: bool | None = None) -> Repor
         report.is_other = lease.holder(world.store, user=world.user, cluster=world.cluster)
         return report
     try:
-        _steps(world, fence, report, look=look, plan=look if plan is None else plan)
+        will_plan = look if plan is None else plan
+        _steps(world, fence, report, look=look, plan=will_plan, limits=limits)
     finally:
         lease.release(world.store, user=world.user, cluster=world.cluster, fence=fence)
     return report
 
 
-def _steps(world: World, fence: int, report: Report, *, look: bool, plan: bool) -> None:
+def _steps(
+    world: World, fence: int, report: Report, *, look: bool, plan: bool, limits: Limits | None
+) -> None:
     resolve.by_users(world, fence)
     live = _arrays(world, Intent.SENDING, Intent.ACCEPTED)
     report.collected_at = world.clock.now()
@@ -98,7 +104,7 @@ def _steps(world: World, fence: int, report: Report, *, look: bool, plan: bool) 
     if look or plan:
         _cancel(world, report)
     if plan:
-        _plan(world, fence, report)
+        _plan(world, fence, report, limits)
         failpoint.hit("reconciler.planned")
     report.sent = send.send(world, fence, _arrays(world, Intent.INTENDED))
     fold.fold(world, _arrays(world, Intent.ENDED), report.odd)
@@ -259,7 +265,7 @@ def _is_sealed(seen: Evidence) -> bool:
     return last is not None and last.is_sealed
 
 
-def _plan(world: World, fence: int, report: Report) -> None:
+def _plan(world: World, fence: int, report: Report, limits: Limits | None) -> None:
     """Plan arrays for what is READY, as far as the cluster has room."""
     who = {"user": world.user, "cluster": world.cluster}
     live = _arrays(world, Intent.INTENDED, Intent.SENDING, Intent.ACCEPTED)
@@ -268,7 +274,7 @@ def _plan(world: World, fence: int, report: Report) -> None:
         if not refused and not attempts.has_ready(view, **who):
             return
     try:
-        limits = world.scheduler.limits()
+        limits = limits or world.scheduler.limits()
     except SchedulerError as error:
         report.odd.append(str(error))
         return

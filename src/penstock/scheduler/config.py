@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from penstock.errors import SchedulerError, SchedulerMissing
 from penstock.scheduler.memory import Memory
 
+ASK = ("scontrol", "show", "config")
 NEEDED = frozenset({"ClusterName", "MaxArraySize", "MinJobAge", "SchedulerParameters"})
 # Each program waits for a controller that is away, some twice, for 9 s and more: so that it is away
 # is believed for a moment.
@@ -65,6 +66,11 @@ class Config:
         self._known: dict[str, str] | None = None
         self._error: SchedulerError | None = None  # why it is of the last time
         self._failed_at: datetime | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Return whether it need not be asked for."""
+        return self._known is not None and self._error is None
 
     def known(self) -> dict[str, str]:
         """Return it; where the controller does not answer, as it was last.

@@ -17,6 +17,7 @@ from penstock.model.evidence import Poll
 from penstock.model.run import Capabilities, Limits
 from penstock.planning.units import slurm_time
 from penstock.scheduler import config, parse, reply, room
+from penstock.scheduler.ahead import Ahead
 from penstock.scheduler.expression import spell
 from penstock.scheduler.memory import Memory
 from penstock.scheduler.protocol import Submission
@@ -32,6 +33,10 @@ AT_ONCE = 1000  # ids of one scancel or sacct: one argument may have 128 KiB
 EVERY_STATE = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO"
 # Of jobs that are gone: cancelling them is no error.
 GONE = re.compile(r"Invalid job id specified|already (completing|finished)|has already finished")
+PARTITIONS = ("scontrol", "--oneliner", "show", "partition")
+VERSION = ("sbatch", "--version")
+FIELDS = ("sacct", "--helpformat")
+WHO = ("id", "-un")
 DISABLED = "accounting storage is disabled"  # what sacct says where there is none
 EMPTY_SCRIPT = b"#!/bin/sh\n"
 
@@ -56,7 +61,7 @@ class SlurmScheduler:
         """
         self._way = way
         self._lag_s = accounting_lag_s
-        self._transport = transport
+        self._transport = Ahead(transport)
         self._clock = clock or SystemClock()
         self._folder = memory
         self._met_limit = False
@@ -86,7 +91,7 @@ class SlurmScheduler:
 
     @cached_property
     def _version(self) -> tuple[int, ...]:
-        numbers = re.findall(r"\d+", self._ask("sbatch", "--version").out)
+        numbers = re.findall(r"\d+", self._ask(*VERSION).out)
         return tuple(int(number) for number in numbers[:3])
 
     def _history_fields(self) -> frozenset[str]:
@@ -102,7 +107,7 @@ class SlurmScheduler:
         if self._config.get("AccountingStorageType", "").endswith(("none", "(null)")):
             return frozenset()
         try:
-            fields = frozenset(self._ask("sacct", "--helpformat").out.split())
+            fields = frozenset(self._ask(*FIELDS).out.split())
         except SchedulerError as error:
             if isinstance(error, SchedulerMissing) or DISABLED in error.what:
                 return frozenset()
@@ -120,7 +125,7 @@ class SlurmScheduler:
             path = self._folder / f"slurm.config.{os.getuid()}"
             memory = Memory(path, for_s=math.inf, now=lambda: stamp(self._clock.now()))
             last = config.Last(memory, self._way)
-        ask = lambda: self._ask("scontrol", "show", "config").out  # noqa: E731
+        ask = lambda: self._ask(*config.ASK).out  # noqa: E731
         return config.Config(ask, last, self._clock.now)
 
     @property
@@ -130,10 +135,26 @@ class SlurmScheduler:
     def limits(self) -> Limits:
         """Cost: 2 RPCs; at first 2 more; once a limit was met 2 queries of slurmdbd an hour."""
         self._configuration.confirm()  # what is sent keeps to the limits of today
-        options = self._config.get("SchedulerParameters", "")
-        most = re.search(r"\bmax_array_tasks=(\d+)", options)
-        shown = self._ask("scontrol", "--oneliner", "show", "partition").out
-        partitions = [room.pairs(line) for line in shown.splitlines() if line.strip()]
+        with self._transport.asking(self._unknown()):
+            found = self._limits()
+            with suppress(SchedulerError):
+                self.capabilities()  # they are wanted next, and their answers are here
+            return found
+
+    def _unknown(self) -> Iterator[tuple[str, ...]]:
+        """Yield what limits are made of, and at first what is asked only once."""
+        yield PARTITIONS
+        if not self._configuration.is_known:
+            yield config.ASK
+        once = {"_version": VERSION, "_user": WHO}
+        yield from (argv for name, argv in once.items() if name not in self.__dict__)
+        if self._is_first:
+            yield FIELDS
+
+    def _limits(self) -> Limits:
+        most = re.search(r"\bmax_array_tasks=(\d+)", self._config.get("SchedulerParameters", ""))
+        shown = self._ask(*PARTITIONS).out
+        partitions = list(map(room.pairs, filter(None, shown.splitlines())))
         times = {row.get("PartitionName", ""): row.get("MaxTime", "") for row in partitions}
         defaults = [row["PartitionName"] for row in partitions if row.get("Default") == "YES"]
         return Limits(
@@ -161,7 +182,7 @@ class SlurmScheduler:
 
     @cached_property
     def _user(self) -> str:
-        return self._ask("id", "-un").out.strip()
+        return self._ask(*WHO).out.strip()
 
     @cached_property
     def _default_qos(self) -> dict[str, str]:

@@ -134,7 +134,7 @@ def check(project: Project, spec: Spec, limits: Limits | None) -> None:
             continue  # the runs wait in the store until there is room, or the scheduler is back
 
 
-def _limits(project: Project) -> Limits | None:
+def limits_of(project: Project) -> Limits | None:
     """Return the limits; None where the scheduler does not tell them now."""
     try:
         return project.world.scheduler.limits()
@@ -144,7 +144,7 @@ def _limits(project: Project) -> Limits | None:
         return None
 
 
-def submit(project: Project, spec: Spec) -> Submitted:
+def submit(project: Project, spec: Spec, limits: Limits | None) -> Submitted:
     """Store a submission: all of its runs, READY, or nothing.
 
     Raises SpecError, Refused, StagingError, StoreError. What was returned cannot be lost.
@@ -152,7 +152,7 @@ def submit(project: Project, spec: Spec) -> Submitted:
     world = project.world
     settings = project.here
     spec = image.located(project, spec)
-    check(project, spec, _limits(project))
+    check(project, spec, limits)
     archive = code.archive(
         Path(spec.folder),
         globs=spec.code,
@@ -205,6 +205,6 @@ def _as_called(stage: Stage) -> Stage:
     return replace(stage, env=tuple({**kept, **dict(stage.env)}.items()))
 
 
-def send(project: Project) -> Report:
-    """Send what is ready: one cycle."""
-    return cycle(project.world, look=False, plan=True)
+def send(project: Project, limits: Limits | None) -> Report:
+    """Send what is ready: one cycle, by limits that were told just now."""
+    return cycle(project.world, look=False, plan=True, limits=limits)

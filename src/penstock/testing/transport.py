@@ -1,7 +1,7 @@
 """The model behind the Transport seam, in process, with faults to order."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -11,7 +11,7 @@ from penstock.testing.commands import answer
 from penstock.testing.files import MemoryFiles
 from penstock.testing.model import Cluster
 from penstock.transport.local import scrubbed
-from penstock.transport.protocol import Finished, Tail, Wanted, one_by_one
+from penstock.transport.protocol import Finished, Tail, Transport, Wanted, one_by_one
 
 
 class Fault(StrEnum):
@@ -112,6 +112,12 @@ class ModelTransport:
         done = self._answer(argv, stdin)
         return done if fault is None else self._spoilt(fault, done, argv, timeout_s)
 
+    def run_all(
+        self, argvs: Sequence[list[str]], *, timeout_s: float = 60
+    ) -> list[Finished | TransportError]:
+        """Answer several, each with its own fault."""
+        return in_turn(self, argvs, timeout_s)
+
     def _answer(self, argv: list[str], stdin: bytes) -> Finished:
         memory = self.memory if self.files is self.memory else None
         try:
@@ -195,3 +201,16 @@ class ModelTransport:
     def fold(self, folder: str) -> None:
         """Make one file of the spools of an array, and one of its logs."""
         self.files.fold(folder)
+
+
+def in_turn(
+    transport: Transport, argvs: Sequence[list[str]], timeout_s: float
+) -> list[Finished | TransportError]:
+    """Run several programs one after the other, where that costs nothing."""
+    told: list[Finished | TransportError] = []
+    for argv in argvs:
+        try:
+            told.append(transport.run(argv, timeout_s=timeout_s))
+        except TransportError as error:
+            told.append(error)
+    return told

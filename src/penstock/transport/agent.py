@@ -11,7 +11,10 @@ from penstock.errors import TransportError
 from penstock.transport.local import FORCED, KEPT
 
 # What is sent, in this order. The packages themselves stay empty.
-SOURCES = ("failpoint.py", "wire/place.py", "transport/files.py", "transport/remote.py")
+SOURCES = (
+    "failpoint.py", "wire/place.py", "transport/files.py", "transport/programs.py",
+    "transport/remote.py",
+)  # fmt: skip
 PACKAGES = ("penstock", "penstock.wire", "penstock.transport")
 # The only text that a login shell reads, in single quotes: it means the same to sh, csh, fish. sh
 # replaces nothing but $0; the rest comes as data on stdin, once a mark was seen.

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import paramiko
-
 from penstock.errors import SettingsError, Untrusted
+from penstock.transport.library import paramiko
 
 if TYPE_CHECKING:
     from penstock.settings import Cluster

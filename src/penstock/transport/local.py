@@ -3,12 +3,11 @@
 import contextlib
 import errno
 import os
-import signal
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from penstock.errors import NotFoundError, TransportError
-from penstock.transport import files
+from penstock.transport import files, programs
 from penstock.transport.protocol import Finished, Tail, Wanted, one_by_one
 
 # What a command may know of its caller. Of Slurm's variables only where its configuration is:
@@ -24,7 +23,6 @@ KEPT = frozenset(
 # UTC (a local time is two times when clocks are set back).
 FORCED = {"SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "%Y-%m-%dT%H:%M:%S%z"}
 
-AFTER_KILL_S = 5  # what a killed command may leave in its pipes is waited for no longer
 HINTS = {
     errno.ENOSPC: "the disk is full: free some space and try again",
     errno.EDQUOT: "your quota is used up: free some space and try again",
@@ -47,37 +45,22 @@ class LocalTransport:
     def run(self, argv: list[str], *, stdin: bytes = b"", timeout_s: float = 60) -> Finished:
         """Run a program without a shell; at the time-out its process group is killed."""
         try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=self._environment,
-                start_new_session=True,  # Ctrl-C is for us, and a time-out for all it started
-            )
-        except OSError as error:
-            raise TransportError(f"{argv[0]} cannot be run: {error.strerror}") from error
-        with process:
-            return self._wait(process, argv[0], stdin, timeout_s)
+            process = programs.begin(argv, self._environment)
+            ended = programs.finish(process, stdin, timeout_s)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            found = _unended(argv[0], error)
+            raise found from found.__cause__
+        return finished(*ended)
 
-    def _wait(
-        self, process: subprocess.Popen[bytes], name: str, stdin: bytes, timeout_s: float
-    ) -> Finished:
-        try:
-            out, err = process.communicate(stdin, timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-            cause = TimeoutError(f"{timeout_s:g} s")
-            raise TransportError(
-                f"{name} did not end within {timeout_s:g} s and was killed",
-                hint="the machine or the scheduler is slow or does not answer: try again later",
-            ) from cause
-        except BaseException:
-            _kill(process)
-            raise
-        return Finished(
-            process.returncode, out.decode(errors="replace"), err.decode(errors="replace")
-        )
+    def run_all(
+        self, argvs: Sequence[list[str]], *, timeout_s: float = 60
+    ) -> list[Finished | TransportError]:
+        """Run several programs at once; an error is what became of one of them."""
+        told = programs.together(list(argvs), self._environment, timeout_s)
+        return [
+            _unended(argv[0], one) if isinstance(one, Exception) else finished(*one)
+            for argv, one in zip(argvs, told, strict=True)
+        ]
 
     def put(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         """Write a file aside, then give it its name; safe on the disk before this returns."""
@@ -127,16 +110,23 @@ class LocalTransport:
             files.fold(folder)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a command with all of its process group, and do not wait long for their output."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    try:
-        process.communicate(timeout=AFTER_KILL_S)
-    except (subprocess.TimeoutExpired, ValueError):  # a child in another session holds the pipes
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
+def finished(code: int, out: bytes, err: bytes) -> Finished:
+    """Return what a command left behind, as text."""
+    return Finished(code, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+def _unended(name: str, error: Exception) -> TransportError:
+    """Return the error for a program that could not be run, or did not end in time."""
+    if isinstance(error, subprocess.TimeoutExpired):
+        found = TransportError(
+            f"{name} did not end within {error.timeout:g} s and was killed",
+            hint="the machine or the scheduler is slow or does not answer: try again later",
+        )
+        found.__cause__ = TimeoutError(f"{error.timeout:g} s")
+        return found
+    found = TransportError(f"{name} cannot be run: {getattr(error, 'strerror', error)}")
+    found.__cause__ = error
+    return found
 
 
 @contextlib.contextmanager

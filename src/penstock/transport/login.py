@@ -3,14 +3,14 @@
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
-
-import paramiko
 
 from penstock.errors import Denied, Unattended, Unreachable
 from penstock.transport import host as hosts
 from penstock.transport.host import Host
+from penstock.transport.library import paramiko
 
 # Answers to what a server asks: a title, and questions with whether an answer may be shown.
 Asker = Callable[[str, list[tuple[str, bool]]], list[str]]
@@ -137,58 +137,79 @@ def _prefer(transport: "paramiko.Transport", kinds: list[str]) -> None:
 
 
 def _log_in(host: Host, transport: "paramiko.Transport", ask: Asker) -> None:
-    allowed = _allowed(host, transport)
-    if allowed is None:
-        return
     offered: list[str] = []
-    if "publickey" in allowed:
-        for name, key in _keys(host, ask):
-            offered.append(name)
-            try:
-                left = transport.auth_publickey(host.user, key)
-            except paramiko.BadAuthenticationType as error:
-                allowed = set(error.allowed_types)
-                break
-            except paramiko.AuthenticationException:
-                if not transport.is_active():
-                    break
-                continue
-            if not left:
-                return
-            allowed = set(left)  # the key was right, and is not enough
-            break
-    if transport.is_active() and _typed(host, transport, allowed - {"publickey"}, ask):
+    files = list(_files(host))
+    left = _offer(host, transport, _free(host, files), offered)
+    if left is None and transport.is_active():
+        # What the server takes is asked late: that costs two round trips, and is seldom needed.
+        left = _allowed(host, transport)
+        if "publickey" in left:
+            locked = [path for path, key in files if key is None][: MOST_KEYS - len(offered)]
+            more = _offer(host, transport, _unlocked(locked, ask), offered)
+            left = left if more is None else more
+    if left == set():
         return
-    raise _denied(host, transport, offered, allowed)
+    left = left or set()
+    if transport.is_active() and _typed(host, transport, left - {"publickey"}, ask):
+        return
+    raise _denied(host, transport, offered, left)
 
 
-def _allowed(host: Host, transport: "paramiko.Transport") -> set[str] | None:
-    """Return the ways to log in; None where none is needed."""
+def _offer(
+    host: Host,
+    transport: "paramiko.Transport",
+    keys: Iterable[tuple[str, Any]],
+    offered: list[str],
+) -> set[str] | None:
+    """Offer keys until one is taken; return what is to be done beside. None: none was taken."""
+    for name, key in keys:
+        offered.append(name)
+        try:
+            return set(transport.auth_publickey(host.user, key))
+        except paramiko.BadAuthenticationType as error:
+            return set(error.allowed_types)
+        except paramiko.AuthenticationException:
+            if not transport.is_active():
+                return None
+    return None
+
+
+def _allowed(host: Host, transport: "paramiko.Transport") -> set[str]:
+    """Return the ways to log in; none where none is needed."""
     try:
         transport.auth_none(host.user)
     except paramiko.BadAuthenticationType as error:
         return set(error.allowed_types)
-    return None
+    return set()
 
 
-def _keys(host: Host, ask: Asker) -> Iterator[tuple[str, Any]]:
-    """Yield keys by name: those of files that need no passphrase, then the agent's; a few."""
-    count = 0
-    locked = []
+def _files(host: Host) -> Iterator[tuple[Path, Any]]:
+    """Yield the keys of files; None where one needs a passphrase."""
     for path in host.keys:
         try:
-            yield str(path), paramiko.PKey.from_path(path)
-            count += 1
+            yield path, paramiko.PKey.from_path(path)
         except (paramiko.PasswordRequiredException, TypeError):
-            locked.append(path)
+            yield path, None
         except (OSError, ValueError, paramiko.SSHException, paramiko.UnknownKeyType):
             continue
-    if host.agent:
-        for key in _of_agent(host.agent):
-            if count < MOST_KEYS:
-                yield f"{key.get_name()} of the agent", key
-                count += 1
-    for path in locked[: MOST_KEYS - count]:
+
+
+def _free(host: Host, files: Iterable[tuple[Path, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield keys by name that need nobody: of files, then the agent's; a few."""
+    count = 0
+    for path, key in files:
+        if key is not None:
+            yield str(path), key
+            count += 1
+    for key in _of_agent(host.agent) if host.agent else ():
+        if count < MOST_KEYS:
+            yield f"{key.get_name()} of the agent", key
+            count += 1
+
+
+def _unlocked(locked: Iterable[Path], ask: Asker) -> Iterator[tuple[str, Any]]:
+    """Yield keys whose passphrase somebody types."""
+    for path in locked:
         answer = ask(f"{path} is locked", [(f"Passphrase of {path}: ", False)])
         try:
             yield str(path), paramiko.PKey.from_path(path, answer[0].encode())

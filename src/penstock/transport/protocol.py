@@ -1,6 +1,6 @@
 """The seam to where the scheduler's commands run and the shared files lie."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,6 +43,14 @@ class Transport(Protocol):
 
         An exit code other than 0 is an answer, not an error. TransportError: it could not be run
         (``FileNotFoundError`` is its cause then) or did not end in time (``TimeoutError``).
+        """
+
+    def run_all(
+        self, argvs: Sequence[list[str]], *, timeout_s: float = 60
+    ) -> list[Finished | TransportError]:
+        """Run several programs that only tell; on a machine that is far, by one command.
+
+        Return what became of each. They run at once, and again where their answers were lost.
         """
 
     def put(self, path: str, data: bytes, *, mode: int = 0o644) -> None:

@@ -4,24 +4,22 @@ It is sent over the connection and run by the remote's Python (3.6 or later); no
 A message is a line of JSON with ``size``, and so many bytes. Values never pass a shell.
 """
 
-import contextlib
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import zlib
 from typing import IO, Any, Dict, List, Tuple
 
-from penstock.transport import files
+from penstock.transport import files, programs
 
 Header = Dict[str, Any]
+Headers = List[Header]
 Answer = Tuple[Header, bytes]
 
 IDLE_S = 3600  # with nothing heard for so long, whoever asked is gone without a word
 LOGIN_S = 60
-AFTER_KILL_S = 5  # what a killed command may leave in its pipes is waited for no longer
 # Prints the variables of a login shell behind a mark: profiles print things, too.
 LOGIN = ["bash", "-lc", 'printf "%s" "$1"; env -0', "bash"]
 
@@ -72,53 +70,39 @@ class Served:
     def run(self, asked: Header, body: bytes) -> Answer:
         """Run a command; one that is not on PATH is looked for as a login shell would."""
         try:
-            process = self._begin(asked["argv"])
+            process = programs.begin(asked["argv"], self.environment)
         except FileNotFoundError:
             if self._is_login:
                 raise
             self.log_in()
-            process = self._begin(asked["argv"])
-        with process:
-            try:
-                out, err = process.communicate(body, timeout=asked["timeout_s"])
-            except subprocess.TimeoutExpired:
-                _kill(process)
-                return {"timed_out": True}, b""
-        return {"code": process.returncode, "out": len(out)}, out + err
+            process = programs.begin(asked["argv"], self.environment)
+        try:
+            code, out, err = programs.finish(process, body, asked["timeout_s"])
+        except subprocess.TimeoutExpired:
+            return {"timed_out": True}, b""
+        return {"code": code, "out": len(out)}, out + err
 
-    def _begin(self, argv: "List[str]") -> "subprocess.Popen[bytes]":
-        pipe = subprocess.PIPE
-        path = _which(argv[0], self.environment["PATH"])  # Popen would look on our own PATH
-        return subprocess.Popen(
-            argv,
-            executable=path,
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            env=self.environment,
-            start_new_session=True,
-        )
-
-
-def _which(name: str, path: str) -> str:
-    if "/" in name:
-        return name
-    for folder in path.split(":"):
-        found = os.path.join(folder, name)
-        if os.path.isfile(found) and os.access(found, os.X_OK):
-            return found
-    raise FileNotFoundError(2, "No such file or directory", name)
-
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    try:
-        process.communicate(timeout=AFTER_KILL_S)
-    except (subprocess.TimeoutExpired, ValueError):  # a child in another session holds the pipes
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+    def run_all(self, asked: Header, _: bytes) -> Answer:
+        """Run several commands at once."""
+        argvs = asked["argvs"]
+        found = programs.together(argvs, self.environment, asked["timeout_s"])
+        missing = [n for n, one in enumerate(found) if isinstance(one, FileNotFoundError)]
+        if missing and not self._is_login:
+            self.log_in()
+            again = [argvs[n] for n in missing]
+            more = programs.together(again, self.environment, asked["timeout_s"])
+            for number, one in zip(missing, more):
+                found[number] = one
+        told, data = [], []  # type: Headers, List[bytes]
+        for one in found:
+            if isinstance(one, OSError):
+                told.append(_said(one))
+            elif isinstance(one, Exception):
+                told.append({"timed_out": True})
+            else:
+                told.append({"code": one[0], "out": len(one[1]), "err": len(one[2])})
+                data += one[1:]
+        return {"told": told}, b"".join(data)
 
 
 # --- files
@@ -142,7 +126,7 @@ def digest(asked: Header, _: bytes) -> Answer:
 
 def gather(asked: Header, body: bytes) -> Answer:
     """Tell what the spools of several arrays have beyond the known offsets."""
-    left, told, data = asked["at_most"], [], []  # type: int, List[Header], List[bytes]
+    left, told, data = asked["at_most"], [], []  # type: int, Headers, List[bytes]
     for folder, rows in json.loads(zlib.decompress(body).decode()):
         known = {(index, restart): offset for index, restart, offset in rows}
         tails = []  # type: List[List[Any]]
@@ -206,7 +190,7 @@ def serve(begin: Header) -> None:
     os.dup2(quiet, 1)  # stdout is for messages alone
     os.dup2(quiet, 2)
     served = Served(begin)
-    verbs = dict(VERBS, run=served.run)
+    verbs = dict(VERBS, run=served.run, run_all=served.run_all)
     _write(out, {"mark": begin["mark"], **_hello(), "login": served.login}, b"")
     served.login = {}
     stdin = sys.stdin.buffer

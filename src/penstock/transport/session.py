@@ -7,10 +7,9 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from errno import ENOENT
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import paramiko
 
 from penstock import failpoint
 from penstock.errors import Denied, Lost, Unreachable
@@ -19,6 +18,7 @@ from penstock.transport import host as hosts
 from penstock.transport import login
 from penstock.transport.agent import Agent, Gone, Said, Silence
 from penstock.transport.cooldown import Cooldown, record_path
+from penstock.transport.library import paramiko
 
 if TYPE_CHECKING:
     from penstock.settings import Cluster
@@ -94,7 +94,8 @@ class Session:
             return answer
 
     def _once(self, agent: Agent, said: Said, body: bytes, timeout_s: float) -> tuple[Said, bytes]:
-        self._count(" ".join([said["verb"], *said.get("argv", [])[:1]]))
+        names = [argv[0] for argv in said.get("argvs", [said.get("argv", [])]) if argv]
+        self._count(" ".join([said["verb"], *names]))
         failpoint.hit("ssh.asking")
         answer, data = agent.ask(said, body, timeout_s)
         failpoint.hit("ssh.answered")
@@ -228,7 +229,8 @@ class Session:
 
     def _is_stale(self, said: Said, answer: Said) -> bool:
         """Forget a login shell's PATH by which a program is not found any more."""
-        if said["verb"] != "run" or answer.get("errno") != 2 or not self._login.exists():
+        told = answer.get("told", [answer] if said["verb"] == "run" else [])
+        if all(one.get("errno") != ENOENT for one in told) or not self._login.exists():
             return False
         is_new = "login" in answer
         self._login.unlink(missing_ok=True)

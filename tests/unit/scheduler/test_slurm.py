@@ -1,5 +1,5 @@
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from penstock.model.spec import Request
 from penstock.scheduler import config, parse
 from penstock.scheduler.protocol import Submission
 from penstock.scheduler.slurm import SlurmScheduler, options
+from penstock.testing.transport import in_turn
 from penstock.transport.local import LocalTransport
 from penstock.transport.protocol import Finished
 from tests.unit.scheduler import recorded
@@ -82,6 +83,11 @@ class Scripted(LocalTransport):
         if isinstance(answer, TransportError):
             raise answer
         return answer
+
+    def run_all(
+        self, argvs: Sequence[list[str]], *, timeout_s: float = 60
+    ) -> list[Finished | TransportError]:
+        return in_turn(self, argvs, timeout_s)
 
 
 def make(answers: dict[str, Answer] | None = None) -> tuple[SlurmScheduler, Scripted]:

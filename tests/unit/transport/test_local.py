@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import NotFoundError, TransportError
-from penstock.transport import files, local
+from penstock.transport import files, local, programs
 from penstock.transport.local import LocalTransport, scrubbed
 from penstock.transport.protocol import Finished, Tail
 from penstock.wire import place
@@ -86,7 +86,7 @@ def wait_until_gone(pid: int) -> None:
 def test_run_does_not_wait_for_a_child_that_left_the_group(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(local, "AFTER_KILL_S", 0.2)
+    monkeypatch.setattr(programs, "AFTER_KILL_S", 0.2)
     pid_file = tmp_path / "pid"
     code = (
         "import subprocess, pathlib, time\n"
