@@ -15,10 +15,10 @@ NAME ?=
 SEEDS ?= 0:300
 ARGS ?=
 
-.PHONY: help setup demo test test-long lint types docs bench simulate lock clean
+.PHONY: help setup demo test test-long test-cluster lint types docs bench simulate lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(VENV)/.dev ## a .venv with all that development needs (instant when nothing changed)
 	@:
@@ -32,6 +32,9 @@ test: $(VENV)/.dev ## all tests but the long ones (as root on Debian or Ubuntu: 
 test-long: $(VENV)/.dev ## the tests that take longer
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tests/run --long
 
+test-cluster: $(VENV)/.dev $(VENV)/.cluster ## the tests that several machines take, in containers (Docker Compose or Podman)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" tests/run-cluster
+
 lint: $(VENV)/.dev ## ruff, the layers, and Python 3.6 where compute nodes need it
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,7 +47,7 @@ PYTHON36 := $(addprefix src/penstock/,__init__.py failpoint.py wire runner track
 types: $(VENV)/.dev ## mypy, strict
 	$(BIN)/mypy $(TYPED)
 
-TYPED = src tests $(patsubst %/__init__.py,%,$(wildcard benchmarks/__init__.py)) $(wildcard deploy/local-slurm)
+TYPED = src tests $(patsubst %/__init__.py,%,$(wildcard benchmarks/__init__.py)) $(wildcard deploy/local-slurm deploy/test-cluster)
 
 docs: $(VENV)/.dev ## build the documentation into site/, strictly
 	$(BIN)/mkdocs build --strict --quiet
@@ -77,7 +80,7 @@ $(VENV)/.project: pyproject.toml $(VENV)/.build
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: requirements/%.txt $(VENV)/.project
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.cluster: $(VENV)/.%: requirements/%.txt $(VENV)/.project
 	@$(INSTALL) --require-hashes -r $<
 	@touch $@
 
@@ -90,5 +93,8 @@ lock: $(VENV)/.build ## renew requirements/*.txt after a change of pyproject.tom
 	$(LOCK) $(UPGRADE) pyproject.toml -c requirements/build.txt -o requirements/base.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --group dev --extra ssh --extra postgres \
 	  -c requirements/build.txt -c requirements/base.txt -o requirements/dev.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --group test --extra ssh --extra postgres \
+	  -c requirements/dev.txt -o requirements/test.txt
+	$(LOCK) $(UPGRADE) --group cluster -c requirements/dev.txt -o requirements/cluster.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --group demo -c requirements/dev.txt -o requirements/demo.txt
 	$(LOCK) $(UPGRADE) --group bench -o requirements/bench.txt

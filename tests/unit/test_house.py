@@ -38,6 +38,8 @@ LOCKS: dict[str, tuple[list[str], list[str], bool]] = {
     "build": (["build"], [], False),
     "base": ([], [], True),
     "dev": (["dev"], ["ssh", "postgres"], True),
+    "test": (["test"], ["ssh", "postgres"], True),
+    "cluster": (["cluster"], [], False),
     "demo": (["demo"], [], True),
     "bench": (["bench"], [], False),
 }
