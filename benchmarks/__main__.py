@@ -10,7 +10,7 @@ from benchmarks.timing import BenchmarkError
 
 NAMES = (
     "submit", "rpcs", "cli", "ingest", "peers", "latency", "cycle", "simulate", "crashes", "ssh",
-    "postgres",
+    "postgres", "eight",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from penstock.clock import Clock, SystemClock
 from penstock.errors import SettingsError, StoreError
 from penstock.settings import PROJECT_FILE, Settings
 from penstock.store.connection import Store, open_store
+from penstock.store.writers import Writers
 
 if TYPE_CHECKING:
     from penstock.reconciler.world import World
@@ -38,8 +39,11 @@ class Project:
     def store(self) -> Store:
         """Return the store, which must exist."""
         opened = open_store(self.settings.store_url, journal=self.settings.journal)
-        if opened.dialect.path is None:
+        file = opened.dialect.path
+        if file is None:
             self._refuse_anothers(opened)
+        else:
+            opened.admit = Writers(self.settings.home, file, warn=_warn).admit
         return opened
 
     def _refuse_anothers(self, opened: Store) -> None:
@@ -198,6 +202,12 @@ def _far(near: Project, name: str) -> FarProject:
     results = there(cluster.results) if cluster.results else home / "runs"
     settings = near.settings.on(name, home=str(home), results=str(results))
     return FarProject(settings, near.clock, near, name, transport)
+
+
+def _warn(words: str) -> None:
+    import logging  # noqa: PLC0415  seldom needed
+
+    logging.getLogger("penstock.store").warning("%s", words)  # to stderr, or a daemon's log
 
 
 def open_project(start: Path | None = None) -> Project:

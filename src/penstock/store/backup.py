@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from penstock.errors import StoreBusyError, StoreError
-from penstock.store import fault
+from penstock.store import fault, journal
 from penstock.store.connection import VERSION, Store
-from penstock.store.sqlite import SQLite, connect
+from penstock.store.sqlite import SQLite, connect, settle_journal
 
-_ENDS = ("-journal", "-wal", "-shm", "")  # what SQLite puts beside a file, and the file
+# What SQLite puts beside a file, what we do, and the file.
+_ENDS = ("-journal", "-wal", "-shm", ".wal-host", "")
 
 
 def copy(source: Path, target: Path, *, busy_s: float = 30) -> None:
@@ -78,6 +79,7 @@ def prepare(source: Path, aside: Path) -> None:
 
     copy(source, aside)
     _check_pages(aside)
+    settle_journal(aside, journal.ROLLBACK, is_new=True)  # a copy has the kind of its source
     upgrade.make(SQLite(aside, busy_s=30))  # one of an older version
     with contextlib.closing(Store(f"sqlite:///{aside}")) as store, store.read() as view:
         fault.check_version(view.version(), str(source), VERSION)
@@ -102,6 +104,7 @@ def put(aside: Path, path: Path, keep: Path, *, busy_s: float = 30) -> bool:
     its journals, for they would be taken for those of the new one.
     """
     if not path.exists():
+        remove(path)  # what may lie there of an earlier one would be taken for this one's
         aside.replace(path)
         return False
     try:

@@ -6,7 +6,7 @@ stands behind ``dialect``. Nothing here, or on a hot path, imports SQLAlchemy.
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from penstock.clock import Clock, stamp
 from penstock.store import fault
 from penstock.store.dialect import Dialect, Raw, dialect_of
-from penstock.store.sqlite import set_journal, sqlite_path
+from penstock.store.sqlite import settle_journal, sqlite_path
 
 VERSION = "0001"  # of the tables: the newest migration; a test compares
 
@@ -92,6 +92,7 @@ class Store:
         self.url = url
         self.dialect = dialect_of(url, busy_s)
         self.clock = clock  # in place of the store's own: for a simulation
+        self.admit: Callable[[], None] = lambda: None  # raises where this host may not write
         self._local = threading.local()
 
     @property
@@ -115,6 +116,8 @@ class Store:
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[Connection]:
         dialect = self.dialect
+        if writes:
+            self.admit()
         try:
             raw = self._begun(writes=writes)
             try:
@@ -168,14 +171,15 @@ class Store:
 def open_store(
     url: str,
     *,
-    journal: str = "delete",
+    journal: str | None = None,
     create: bool = False,
     busy_s: float = 30,
     clock: Clock | None = None,
 ) -> Store:
     """Open a store whose tables are of this version.
 
-    With ``create`` a missing one is made, and one of an older version is brought up to date.
+    With ``create`` a missing one is made, and one of an older version is brought up to date. The
+    kind of ``journal`` is only a file's.
     Raises StoreError where there is none, where it is none, or of another version.
     """
     store = Store(url, busy_s=busy_s, clock=clock)
@@ -185,7 +189,7 @@ def open_store(
         upgrade.make(store.dialect)
     with store.read() as view:
         fault.check_version(view.version(), store.name, VERSION)
-    if create and store.dialect.path is not None:
+    if store.dialect.path is not None and journal is not None:
         store.close()  # or its connection would hold the old kind for a while
-        set_journal(store.dialect.path, journal)
+        settle_journal(store.dialect.path, journal, is_new=create)
     return store

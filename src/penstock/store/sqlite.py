@@ -2,12 +2,13 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
 from penstock.errors import StoreError
-from penstock.store import fault
+from penstock.store import fault, journal
 from penstock.store.dialect import Raw
 
 SCHEME = "sqlite:///"
@@ -103,7 +104,11 @@ def sqlite_path(url: str) -> Path:
 
 
 def connect(path: Path, busy_s: float) -> sqlite3.Connection:
-    """Return a connection to an existing file, with what every transaction of ours relies on."""
+    """Return a connection to an existing file, with what every transaction of ours relies on.
+
+    Raises StoreError where the file is in WAL mode on another host.
+    """
+    journal.check(path)
     quoted = str(path.absolute())
     for char in "%?#":
         quoted = quoted.replace(char, f"%{ord(char):02x}")
@@ -118,13 +123,10 @@ def connect(path: Path, busy_s: float) -> sqlite3.Connection:
     return raw
 
 
-def set_journal(path: Path, journal: str) -> None:
-    """Write the kind of journal into the file: there it holds for all that open it."""
-    raw = connect(path, busy_s=5)
+def settle_journal(path: Path, wanted: str, *, is_new: bool) -> None:
+    """Give a store that was just made its kind of journal; see to that of another."""
     try:
-        if raw.execute("PRAGMA journal_mode").fetchone()[0] != journal:
-            raw.execute(f"PRAGMA journal_mode = {'wal' if journal == 'wal' else 'delete'}")
+        with closing(connect(path, busy_s=5 if is_new else 0)) as raw:
+            (journal.put if is_new else journal.keep)(raw, path, wanted)
     except sqlite3.Error as error:
         raise fault.mapped(error, path) from error
-    finally:
-        raw.close()
