@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from penstock.settings import Cluster
+from penstock.store.connection import Store
 from penstock.transport.peer import Shared
 from tests import sshd
 from tests.acceptance.conftest import Site, local_site
@@ -258,5 +259,67 @@ def test_connection_lost_at_random_all_is_done_once(laptop: Laptop, how: str) ->
         thread.join()
     for file in site.root.parent.glob(".local/state/penstock/ssh/*.json"):
         file.unlink()  # so many connections are waited for otherwise
+    laptop.finish()
+    laptop.is_right()
+
+
+# --- a backup that is put back, and arrays of which nobody knows
+
+
+def stored_and_not_sent(laptop: Laptop) -> Path:
+    """Submit, but let the command be killed before it plans; return a backup of then."""
+    site = laptop.site
+    site.env["PENSTOCK_FAILPOINT"] = "reconciler.collected"
+    spec = site.write("s.yaml", laptop.sweep())
+    site.start("submit", "--cluster", "big", spec).communicate(timeout=60)
+    site.env.pop("PENSTOCK_FAILPOINT")
+    backup = Path(site("store", "backup").stdout.strip())
+    with Store(f"sqlite:///{backup}").read() as view:  # commands would go on with them
+        assert list(view.execute("SELECT DISTINCT state FROM run")) == [("ready",)]
+    return backup
+
+
+def test_restored_store_finds_what_was_sent_to_a_cluster_since(laptop: Laptop) -> None:
+    site = laptop.site
+    backup = stored_and_not_sent(laptop)
+    site("tick")
+    assert len(list((laptop.home / "arrays").iterdir())) == 1
+    said = site("store", "restore", backup, "--yes").stderr
+    assert "before anything is sent" not in said
+    laptop.finish()
+    laptop.is_right()
+    assert len(list((laptop.home / "arrays").iterdir())) == 1
+
+
+def test_restored_store_sends_nothing_until_the_cluster_was_searched(laptop: Laptop) -> None:
+    site = laptop.site
+    with (site.root / "penstock.toml").open("a") as settings:
+        settings.write("connect_s = 2\n")
+    backup = stored_and_not_sent(laptop)
+    site("tick")
+    end(site, Path(site.env["XDG_RUNTIME_DIR"]))
+    laptop.proxy.is_silent = True
+    said = site("store", "restore", backup, "--yes").stderr
+    assert "it is searched for what was sent since, before anything is sent" in said
+    site("tick")
+    assert {run["state"] for run in site.json("runs", "experiment = far")} == {"ready"}
+    laptop.proxy.is_silent = False
+    for file in site.root.parent.glob(".local/state/penstock/ssh/*.json"):
+        file.unlink()  # its failures are waited for otherwise
+    laptop.finish()
+    laptop.is_right()
+    assert len(list((laptop.home / "arrays").iterdir())) == 1
+
+
+def test_resolve_asks_the_cluster_on_which_the_array_is(laptop: Laptop) -> None:
+    site = laptop.site
+    site.env["PENSTOCK_FAILPOINT"] = f"ssh.answered:{REQUESTS - 1}"  # sbatch's answer is lost
+    spec = site.write("s.yaml", laptop.sweep())
+    site.start("submit", "--cluster", "big", spec).communicate(timeout=60)
+    site.env.pop("PENSTOCK_FAILPOINT")
+    (token,) = (line.split()[0] for line in site("resolve").stdout.splitlines()[1:])
+    error = site("resolve", token, "--resend", code=2).stderr
+    assert f"the scheduler has {token} as job" in error
+    assert "`penstock tick` adopts it" in error
     laptop.finish()
     laptop.is_right()

@@ -127,4 +127,6 @@ def restore(
             f"the backup does not know the runs of {count(len(done.unknown), 'array')}: {some}\n"
             "  their jobs may be in the queue (their names begin so): cancel them, or let them end"
         )
+    for words in service.search_elsewhere(opened):
+        output.warn(f"{words}\n  it is searched for what was sent since, before anything is sent")
     output.note("`penstock tick` brings it up to date")

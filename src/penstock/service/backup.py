@@ -1,24 +1,22 @@
 """Check, copy and put back the store of a project, with an eye on the files beside it."""
 
 import contextlib
-import json
 import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.clock import moment
 from penstock.errors import NotFoundError, StoreError
+from penstock.service import search
 from penstock.service.move import migrate
 from penstock.service.project import Project
 from penstock.store import backup as copies
 from penstock.store import check as checks
 from penstock.store import recovery
 from penstock.store.connection import Store, open_store
-from penstock.store.recovery import Found
 from penstock.store.sqlite import sqlite_path
-from penstock.wire import manifest, place
+from penstock.wire import place
 
 
 @dataclass(frozen=True)
@@ -168,8 +166,9 @@ def _renewed(
     project: Project, store: Store, given: dict[tuple[str, str], int]
 ) -> tuple[int, tuple[str, ...]]:
     """Bring a store up to what happened since; return how many arrays it took up, and which not."""
-    found = list(_found(project, recovery.settled(store)))
-    unknown = recovery.renew(store, given, found, project.clock.now())
+    found = list(search.here(project.settings.home / "arrays", recovery.settled(store)))
+    far = project.settings.clusters.keys()
+    unknown = recovery.renew(store, given, found, project.clock.now(), elsewhere=far)
     return len(found) - len(unknown), tuple(sorted(one.token for one in unknown))
 
 
@@ -191,21 +190,8 @@ def _given(url: str, *, force: bool) -> dict[tuple[str, str], int]:
     return given
 
 
-def _found(project: Project, settled: set[str]) -> Iterator[Found]:
-    """Yield the arrays of which there are files, and that a store does not know to be sent."""
-    with contextlib.suppress(FileNotFoundError):
-        for folder in sorted((project.settings.home / "arrays").iterdir()):
-            if folder.name not in settled:
-                for name in (place.MANIFEST, place.MANIFEST_ENDED):
-                    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):
-                        yield _of_manifest(folder / name, folder.name)
-                        break
-
-
-def _of_manifest(path: Path, token: str) -> Found:
-    written_at = moment(path.stat().st_mtime)
-    with path.open("rb") as file:
-        size = int(json.loads(file.readline())["size"])
-    entries = [manifest.read(str(path), index)[1] for index in range(size)]
-    elements = tuple((str(entry["uid"]), int(str(entry["attempt"]))) for entry in entries)
-    return Found(token, written_at, elements)
+def search_elsewhere(project: Project) -> list[str]:
+    """Search clusters for what was sent there since; return why that was not possible, if so."""
+    # The store that was put in place is another one than this project had open.
+    fresh = Project(project.settings, project.clock)
+    return search.far(fresh)

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from datetime import timedelta
 
-from penstock.errors import NotFoundError, SchedulerError, UsageError
+from penstock.errors import NotFoundError, SchedulerError, Unreachable, UsageError
 from penstock.model.evidence import Task
 from penstock.service.project import Project
 from penstock.store import resolutions
@@ -22,8 +22,8 @@ def resolve(project: Project, token: str, *, job: int | None) -> Sending:
     """Store what an array is to become: adopted under a job, or (None) sent again.
 
     Raises NotFoundError where no array of that token is SENDING, UsageError where the scheduler or
-    the record knows better. The scheduler is asked first; where it cannot be asked, the user's
-    word is taken.
+    the record knows better. The scheduler of the array's cluster is asked first; where it cannot
+    be asked, the user's word is taken.
     """
     array = _named(project, token)
     _check(project, array, job, _known(project, array))
@@ -51,9 +51,18 @@ def _named(project: Project, token: str) -> Sending:
     )
 
 
+def _on(project: Project, array: Sending) -> Project:
+    """Return the project on the cluster that an array was sent to."""
+    return project.on(array.cluster if array.cluster in project.settings.clusters else "")
+
+
 def _known(project: Project, array: Sending) -> list[Task]:
     """Return what the queue and the accounting say: a job may have come and gone."""
-    world, tasks = project.world, list[Task]()
+    tasks = list[Task]()
+    try:
+        world = _on(project, array).world
+    except Unreachable:
+        return tasks
     with suppress(SchedulerError):
         tasks += world.scheduler.observe().tasks
     with suppress(SchedulerError):
@@ -77,7 +86,7 @@ def _check(project: Project, array: Sending, job: int | None, tasks: list[Task])
     if job is None or job in ours:
         return
     with project.store.read() as view:
-        other = resolutions.owner_of_job(view, job, cluster=project.world.cluster)
+        other = resolutions.owner_of_job(view, job, cluster=array.cluster)
     others = {task.name for task in tasks if task.job == job}
     if other or others:
         raise UsageError(

@@ -16,7 +16,7 @@ from penstock.reconciler.cycle import Report, cycle
 from penstock.reconciler.send import new_token
 from penstock.scheduler import script
 from penstock.scheduler.protocol import Submission
-from penstock.service import image
+from penstock.service import image, search
 from penstock.service.project import Project
 from penstock.staging import code
 from penstock.store import submissions
@@ -207,4 +207,6 @@ def _as_called(stage: Stage) -> Stage:
 
 def send(project: Project, limits: Limits | None) -> Report:
     """Send what is ready: one cycle, by limits that were told just now."""
+    if project.world.alias:
+        search.on(project, project.world.alias)
     return cycle(project.world, look=False, plan=True, limits=limits)

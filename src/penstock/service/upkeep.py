@@ -54,8 +54,11 @@ class Upkeep:
         pace = read_pace(path)
         if not (force or act or pace.is_due(self.project.clock.now())):
             return Report()
+        from penstock.service import search  # noqa: PLC0415
+
         try:
             there = self.project.on(cluster)
+            search.on(there, cluster)
             return Upkeep(there)._step(there, force=force, act=act)  # noqa: SLF001  a sibling
         except PenstockError as error:
             path.parent.mkdir(parents=True, exist_ok=True)

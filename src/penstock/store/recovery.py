@@ -1,6 +1,6 @@
 """Bring a store that was put back from a backup up to what has happened since, as files tell."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +10,9 @@ from penstock.store import attempts
 from penstock.store.connection import Connection, Store
 
 FENCES = 1000  # a restored store's fences begin so much above all that were given
+# Holds the lease of a cluster elsewhere until its files were searched: nothing is sent before.
+HOLDER = "a backup that was put back"
+_FOR_EVER_S = 1e9
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def holders(store: Store, is_gone: Callable[[str], bool]) -> list[str]:
                 (view.now(),),
             )
         )
-    return [holder for (holder,) in found if not is_gone(holder)]
+    return [holder for (holder,) in found if holder != HOLDER and not is_gone(holder)]
 
 
 def settled(store: Store) -> set[str]:
@@ -52,26 +55,63 @@ def settled(store: Store) -> set[str]:
 
 
 def renew(
-    store: Store, given: dict[tuple[str, str], int], found: Sequence[Found], now: datetime
+    store: Store,
+    given: dict[tuple[str, str], int],
+    found: Sequence[Found],
+    now: datetime,
+    *,
+    elsewhere: Collection[str] = (),
 ) -> list[Found]:
     """Bring a store up to date; return the arrays that it can make nothing of.
 
     Fences begin above all that were given, so that a reconciler of before writes nothing. Arrays
-    that were perhaps sent since are SENDING: they are looked up, and not sent twice.
+    that were perhaps sent since are SENDING: they are looked up, and not sent twice. Of clusters
+    ``elsewhere`` the files are not here: each is to be searched (``search``) before it is acted on.
     """
     with store.write() as tx:
         known = _fences(tx)
-        for owner, cluster in given.keys() | known.keys():
+        used = tx.execute("SELECT DISTINCT owner, cluster FROM submission")
+        for owner, cluster in given.keys() | known.keys() | set(used):
             top = max(given.get((owner, cluster), 0), known.get((owner, cluster), 0)) + FENCES
+            is_far = cluster in elsewhere
+            held = (HOLDER, top, tx.now(), _FOR_EVER_S) if is_far else ("", top, 0, 0)
             tx.execute(
                 "INSERT INTO lease (owner, cluster, holder, fence, beat_at, ttl_s)"
-                " VALUES (?, ?, '', ?, 0, 0) ON CONFLICT (owner, cluster)"
-                " DO UPDATE SET holder = '', fence = excluded.fence",
-                (owner, cluster, top),
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (owner, cluster)"
+                " DO UPDATE SET holder = excluded.holder, fence = excluded.fence,"
+                " beat_at = excluded.beat_at, ttl_s = excluded.ttl_s",
+                (owner, cluster, *held),
             )
-        # A run may have been planned twice since: what was written last was sent.
-        newest = sorted(found, key=lambda one: one.written_at, reverse=True)
-        return [one for one in newest if not _take_up(tx, one, now)]
+        return _taken_up(tx, found, now)
+
+
+def to_search(view: Connection, *, user: str) -> list[str]:
+    """Return the clusters of a user that are to be searched."""
+    found = view.execute(
+        "SELECT cluster FROM lease WHERE owner = ? AND holder = ? ORDER BY cluster", (user, HOLDER)
+    )
+    return [cluster for (cluster,) in found]
+
+
+def search(
+    store: Store, found: Sequence[Found], now: datetime, *, user: str, cluster: str
+) -> list[Found]:
+    """Take up what was found on a cluster, and let it be acted on; return as ``renew`` does."""
+    with store.write() as tx:
+        if cluster not in to_search(tx, user=user):
+            return []  # another process has
+        left = _taken_up(tx, found, now)
+        tx.execute(
+            "UPDATE lease SET holder = '', ttl_s = 0 WHERE owner = ? AND cluster = ?",
+            (user, cluster),
+        )
+    return left
+
+
+def _taken_up(tx: Connection, found: Sequence[Found], now: datetime) -> list[Found]:
+    # A run may have been planned twice since: what was written last was sent.
+    newest = sorted(found, key=lambda one: one.written_at, reverse=True)
+    return [one for one in newest if not _take_up(tx, one, now)]
 
 
 def _take_up(tx: Connection, found: Found, now: datetime) -> bool:

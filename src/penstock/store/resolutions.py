@@ -21,6 +21,7 @@ class Sending:
 
     id: int
     token: str
+    cluster: str
     project: str
     experiment: str
     first: int  # number of its first run
@@ -42,7 +43,7 @@ class Answer:
 
 
 _SENDING = """
-SELECT j.id, j.token, e.project, e.name, r.number, j.size, j.sent_at, j.detail,
+SELECT j.id, j.token, j.cluster, e.project, e.name, r.number, j.size, j.sent_at, j.detail,
        EXISTS (SELECT 1 FROM directive d WHERE d.run_id = r.id AND d.done_at IS NULL
                AND d.verb LIKE '% ' || j.token || '%')
 FROM job_array j JOIN attempt a ON a.array_id = j.id AND a.idx = 0
@@ -53,8 +54,19 @@ WHERE j.owner = ? AND j.intent = 'sending' ORDER BY j.id"""
 def sending(view: Connection, *, user: str) -> list[Sending]:
     """Return the arrays of a user that are SENDING, the oldest first."""
     return [
-        Sending(made, token, project, name, first, size, moment(at or 0), detail, bool(answered))
-        for made, token, project, name, first, size, at, detail, answered in view.execute(
+        Sending(
+            made,
+            token,
+            cluster,
+            project,
+            name,
+            first,
+            size,
+            moment(at or 0),
+            detail,
+            bool(answered),
+        )
+        for made, token, cluster, project, name, first, size, at, detail, answered in view.execute(
             _SENDING, (user,)
         )
     ]

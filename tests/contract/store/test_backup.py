@@ -259,3 +259,27 @@ def test_check_is_content_with_what_has_ended(store: Store) -> None:
     move(store, array, State.RUNNING)
     move(store, array, State.COMPLETED)
     assert check.check(store) == []
+
+
+def test_on_a_cluster_elsewhere_nothing_is_done_until_it_was_searched(store: Store) -> None:
+    submit(store, 3)
+    given = {("alice", "gone"): 5, ("bob", "test"): 7}
+    assert recovery.renew(store, given, [], NOW, elsewhere=["test"]) == []
+    with store.read() as view:
+        assert recovery.to_search(view, user="alice") == ["test"]
+        assert recovery.to_search(view, user="bob") == ["test"]
+    assert (
+        recovery.holders(store, lambda _: False) == []
+    )  # nobody is at work: one may restore again
+    assert lease.take(store, **ME, holder="a", ttl_s=60) is None
+    assert lease.take(store, user="alice", cluster="gone", holder="a", ttl_s=60) == 1006
+    found = found_of(store, "ps-there")
+    unknown = Found("ps-other", NOW, (("0123456789abcdef", 1),))
+    assert recovery.search(store, [found, unknown], NOW, **ME) == [unknown]
+    (array,) = seen(store, attempts.arrays, **ME, intents=[*Intent])
+    assert (array.token, array.intent) == ("ps-there", Intent.SENDING)
+    fence = lease.take(store, **ME, holder="a", ttl_s=60)
+    assert fence is not None
+    assert recovery.search(store, [found_of(store, "ps-late")], NOW, **ME) == []  # once is enough
+    assert lease.holder(store, **ME) == "a"
+    assert lease.take(store, user="bob", cluster="test", holder="b", ttl_s=60) is None
