@@ -61,8 +61,8 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".penstock"), description="where Penstock keeps its files")
     results: Path = Field(Path("runs"), description="where the outputs of runs are put")
     store: str = Field("", description="URL of the store; else sqlite in the home folder")
-    scheduler: Literal["auto", "slurm", "local"] = Field(
-        "auto", description="auto: slurm where sbatch is on PATH, else local"
+    scheduler: Literal["auto", "slurm", "pyslurm", "local"] = Field(
+        "auto", description="auto: slurm (pyslurm, if it fits) where sbatch is on PATH, else local"
     )
     scratch: str = Field("", description="scratch folder of compute nodes; may name $VARIABLES")
     python: str = Field("python3", description="Python 3.6 or later, on compute nodes")

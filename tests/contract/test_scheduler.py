@@ -23,8 +23,10 @@ from penstock.errors import LimitReached, Refused
 from penstock.model.evidence import Poll, Task
 from penstock.model.spec import Request
 from penstock.model.state import FINAL, word
+from penstock.scheduler import pyslurm
 from penstock.scheduler.local import LocalScheduler
 from penstock.scheduler.protocol import Scheduler, Submission
+from penstock.scheduler.pyslurm import PyslurmScheduler
 from penstock.scheduler.slurm import SlurmScheduler, options
 from penstock.testing import programs
 from penstock.testing.model import Cluster
@@ -199,6 +201,31 @@ def slurm_site(folder: Path) -> Iterator[Site]:
     yield replace(slurm(transport, folder, lambda: bob), user="alice", uid=uid)
 
 
+def pyslurm_site(folder: Path) -> Iterator[Site]:
+    """Of whoever runs the tests: a library acts for its process."""
+    transport = LocalTransport()
+    built_for = pyslurm.version()
+    said = transport.run(["sbatch", "--version"]).out
+    if built_for is None or ".".join(map(str, built_for[:2])) not in said:
+        pytest.skip(f"needs pyslurm, built for this Slurm ({said.strip()})")
+    if os.getuid() == 0:
+        pytest.skip("needs an ordinary user: pyslurm acts for the process that it is in")
+
+    def limited() -> Scheduler:
+        pytest.skip("needs to be another user, and pyslurm acts for this one")
+
+    site = slurm(transport, folder, limited)
+    yield replace(site, scheduler=Library(transport), user=me(), uid=os.getuid())
+
+
+class Library(PyslurmScheduler):
+    """pyslurm, and it is an error where Slurm's programs are asked instead."""
+
+    def submit(self, submission: Submission) -> int:
+        assert self._library is not None
+        return super().submit(submission)
+
+
 def slurm(transport: Transport, folder: Path, limited: Callable[[], Scheduler]) -> Site:
     def control(*argv: str) -> None:
         # Of an array with tasks that have ended it complains, and does the rest.
@@ -222,11 +249,14 @@ def me() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
 
 
-SITES = {"local": local_site, "programs": programs_site, "slurm": slurm_site}
-HERE = ["local", "programs", pytest.param("slurm", marks=pytest.mark.slurm)]
+SITES = {
+    "local": local_site, "programs": programs_site, "slurm": slurm_site, "pyslurm": pyslurm_site,
+}  # fmt: skip
+REAL = [pytest.param(name, marks=pytest.mark.slurm) for name in ("slurm", "pyslurm")]
+HERE = ["local", "programs", *REAL]
 # Slurm's shortest time limit is a minute, and it looks every half one.
 SLOW = ["local", *(pytest.param(name, marks=pytest.mark.long) for name in ("programs",))]
-SLOW += [pytest.param("slurm", marks=[pytest.mark.slurm, pytest.mark.long])]
+SLOW += [pytest.param(one.values[0], marks=[*one.marks, pytest.mark.long]) for one in REAL]
 
 
 @pytest.fixture(params=HERE)
@@ -373,7 +403,9 @@ def test_output_is_appended_to_the_log(site: Site) -> None:
 
 
 def test_no_folder_for_the_log_is_a_failed_launch(site: Site) -> None:
-    made = replace(site.submission("touch ran", size=1), log=str(site.folder / "none" / "log"))
+    made = site.submission("touch ran", size=1)
+    (site.folder / "file").touch()  # a missing folder Slurm makes since 24.11
+    made = replace(made, log=str(site.folder / "file" / "log"))
     site.write(made, "touch ran")
     end = site.wait_for_end(site.submit(made), 1)[0]
     assert (end.word, end.exit_code, end.exit_signal) == ("FAILED", 0, 53)
