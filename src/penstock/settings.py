@@ -163,9 +163,8 @@ def load(start: Path | None = None) -> Settings:
     named = os.environ.get("PENSTOCK_ROOT")
     root = project_root((start or Path(named or ".")).resolve())
     values: dict[str, Any] = {"root": root}
-    config = Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser()
-    site = Path(os.environ.get("PENSTOCK_SITE", SITE_FILE))
-    for file in (site, config / "penstock" / "settings.toml", root / PROJECT_FILE):
+    site, *_ = files = _files(root)
+    for file in files:
         found = _read(file)
         _refuse_password(file, found)
         if isinstance(found.get("clusters"), dict):  # a site's and one's own stand beside another
@@ -183,6 +182,23 @@ def load(start: Path | None = None) -> Settings:
         ) from error
     floor_s = _floor_s({site, Path(SITE_FILE)})
     return settings.model_copy(update={"poll_s": max(settings.poll_s, floor_s)})
+
+
+def _files(root: Path) -> tuple[Path, Path, Path]:
+    """Return the files that are read, the last goes before the others."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser()
+    site = Path(os.environ.get("PENSTOCK_SITE", SITE_FILE))
+    return site, config / "penstock" / "settings.toml", root / PROJECT_FILE
+
+
+def origins(root: Path) -> dict[str, str]:
+    """Return where each setting of a project comes from that is set anywhere."""
+    found = {key: str(file) for file in _files(root) for key in _read(file)}
+    for key in Settings.model_fields:
+        name = f"PENSTOCK_{key.upper()}"
+        if name in os.environ and key != "root":
+            found[key] = f"${name}"
+    return found
 
 
 def _refuse_password(file: Path, found: dict[str, Any]) -> None:

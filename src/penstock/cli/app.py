@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "tick": "Bring everything up to date once.",
     "daemon": "Keep everything up to date.",
     "clusters": "Show which clusters are connected.",
+    "doctor": "Check a project and its cluster, and say what to do.",
     "store": "Check the store, copy it, put a copy back, move it.",
 }
 BUG = 70  # sysexits.h, EX_SOFTWARE

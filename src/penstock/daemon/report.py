@@ -1,5 +1,6 @@
 """How the daemon fares, and what it costs: for `penstock daemon status`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,6 +11,8 @@ from penstock.daemon.process import life_of, log_of
 from penstock.reconciler.world import is_gone
 from penstock.scheduler import counted
 from penstock.scheduler.counted import Asked
+from penstock.service import doctor
+from penstock.service.doctor import Finding
 from penstock.service.project import Project
 from penstock.service.upkeep import Upkeep, read_pace
 from penstock.store import recovery, upcoming
@@ -81,3 +84,20 @@ def load(asked: list[Asked], ended: int, now: datetime) -> Load:
 def last_cycle(pulse: Pulse) -> datetime | None:
     """Return when a daemon ended its last cycle, as far as its pulse tells."""
     return moment(pulse.at) if pulse.at else None
+
+
+def findings(project: Project) -> Iterator[Finding]:
+    """Yield how it is with the daemon, as `penstock doctor` tells it."""
+    alive = life.living(life_of(project), project.clock.now())
+    if alive is None:
+        yield doctor.ok("daemon", "none lives: commands bring the record up to date (or cron does)")
+        return
+    pulse = life.pulse(life_of(project))
+    said = f"process {alive.pid} on {alive.host}, {pulse.cycles} cycles"
+    if pulse.failures:
+        advice = f"its log: {log_of(project)}"
+        yield doctor.warn(
+            "daemon", f"{said}, the last {pulse.failures} failed: {pulse.trouble}", advice
+        )
+    else:
+        yield doctor.ok("daemon", said)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock.errors import Refused, SchedulerError
 from penstock.model.evidence import Poll
@@ -23,9 +23,6 @@ from penstock.scheduler.protocol import Submission
 from penstock.scheduler.slurm import SlurmScheduler
 from penstock.transport.local import scrubbed
 from penstock.transport.protocol import Finished
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 NAME = "pyslurm"
 # It loads the jobs of all users. Where these are many, squeue --me is the smaller question, and so
@@ -39,7 +36,7 @@ OPTIONS = {
     "cpus-per-task": "cpus_per_task", "mem": "memory_per_node", "time": "time_limit",
     "partition": "partitions", "account": "account", "qos": "qos",
 }  # fmt: skip
-FIXED = {
+FIXED: dict[str, tuple[str | None, dict[str, Any]]] = {
     "open-mode": ("append", {"log_files_open_mode": "append"}),
     "requeue": (None, {"is_requeueable": True}),
     "export": ("ALL", {}),
@@ -73,7 +70,7 @@ class PyslurmScheduler(SlurmScheduler):
     """Ask and tell Slurm through its library, from this machine."""
 
     @cached_property
-    def _library(self) -> "ModuleType | None":
+    def _library(self) -> Any:
         """Return pyslurm; None: it cannot be loaded.
 
         Slurm's library ends the process where it finds no configuration: so the controller was
