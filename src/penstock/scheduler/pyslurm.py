@@ -71,11 +71,14 @@ class PyslurmScheduler(SlurmScheduler):
 
     @cached_property
     def _library(self) -> Any:
-        """Return pyslurm; None: it cannot be loaded.
+        """Return pyslurm; None: it cannot be loaded. Raises SchedulerError.
 
-        Slurm's library ends the process where it finds no configuration: so the controller was
-        heard before this is asked for.
+        Slurm's library ends the process where it finds no configuration: so the controller is
+        heard before it is loaded.
         """
+        if not self._config:
+            return None
+        self._configuration.confirm()
         flags = sys.getdlopenflags()
         os.environ["SLURM_BITSTR_LEN"] = "0"  # lists of indices whole, not cut at 64 characters
         try:

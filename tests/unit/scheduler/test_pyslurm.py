@@ -150,6 +150,16 @@ def test_pyslurm_that_cannot_be_loaded_is_done_without(
     assert scheduler.observe().tasks == ()
 
 
+def test_library_is_not_loaded_before_the_controller_was_heard(installed: Path) -> None:
+    (installed / "pyslurm.py").write_text("raise SystemExit('fatal: no configuration')")
+    scheduler = PyslurmScheduler(
+        Scripted({"scontrol show config": Finished(1, "", "Unable to contact slurm controller")}),
+        clock=Stopped(),
+    )
+    with pytest.raises(SchedulerError, match="Unable to contact"):
+        scheduler.observe()
+
+
 # --- submit
 
 
