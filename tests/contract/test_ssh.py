@@ -1,5 +1,7 @@
 """A real sshd, and all that may be wrong with it: clear errors, and nothing is done twice."""
 
+import base64
+import contextlib
 import os
 import shutil
 import subprocess
@@ -13,8 +15,10 @@ import pytest
 
 from penstock.errors import Denied, Lost, TransportError, Unattended, Unreachable, Untrusted
 from penstock.settings import Cluster
+from penstock.transport import certificate, ssh
+from penstock.transport import host as hosts
 from penstock.transport import session as sessions
-from penstock.transport import ssh
+from penstock.transport.host import Known
 from penstock.transport.login import Asker
 from penstock.transport.peer import Shared
 from penstock.transport.session import Session
@@ -180,6 +184,19 @@ def test_login_shell_may_be_any_and_may_print(
     assert transport.get(path) == b"\x00data"
 
 
+def test_banner_of_a_site_hinders_nothing(state: Path, tmp_path: Path) -> None:
+    text = "This computer is for work.\n" * 200
+    (tmp_path / "banner").write_text(text)
+    with sshd.running(more=f"Banner {tmp_path}/banner") as server:
+        session = Session("big", server.cluster(), state, config=Path("/none"))
+        assert SshTransport(session, "big").run(["id", "-un"]).out == "alice\n"
+        session.close()
+        wrong = str(sshd.keygen(server.folder / "wrong"))
+        session = Session("big", server.cluster(key=wrong), state, config=Path("/none"))
+        with pytest.raises(Denied, match=r"(?s)it says: .*for work"):
+            session.hello()
+
+
 def test_account_without_a_shell_is_said(opened: Callable[..., SshTransport]) -> None:
     with pytest.raises(Denied, match="not available") as caught:
         opened(user="penstock-none").run(["true"])
@@ -315,6 +332,102 @@ def test_hashed_host_key_is_known(server: Sshd, opened: Callable[..., SshTranspo
     assert transport.run(["true"]).code == 0
 
 
+# --- certificates of hosts
+
+
+@pytest.fixture
+def signed(state: Path) -> Iterator[Callable[..., tuple[Sshd, SshTransport]]]:
+    """Start servers whose host key an authority has signed, with words for ssh-keygen."""
+    with contextlib.ExitStack() as stack:
+
+        def make(
+            *words: str, known: str = "@cert-authority * {ca}\n", kind: str = "ed25519"
+        ) -> tuple[Sshd, SshTransport]:
+            server = stack.enter_context(sshd.running())
+            server.stop()
+            sshd.keygen(server.folder / "host_key", kind)
+            sshd.keygen(server.folder / "ca")
+            argv = ["ssh-keygen", "-q", "-s", str(server.folder / "ca"), "-I", "it", *words]
+            argv.append(str(server.folder / "host_key.pub"))
+            subprocess.run(argv, check=True, capture_output=True)
+            with (server.folder / "config").open("a") as config:
+                config.write(f"HostCertificate {server.folder}/host_key-cert.pub\n")
+            server.restart()
+            cluster = server.cluster()
+            keys = {
+                name: " ".join((server.folder / f"{name}.pub").read_text().split()[:2])
+                for name in ("ca", "host_key", "id")
+            }
+            (server.folder / "known").write_text(known.format(**keys))
+            session = Session("big", cluster, state, config=Path("/none"))
+            stack.callback(session.close)
+            return server, SshTransport(session, "big")
+
+        yield make
+
+
+HOST = ("-h", "-n", "127.0.0.1,login.example")
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+def test_host_key_that_an_authority_signed_is_known(
+    signed: Callable[..., tuple[Sshd, SshTransport]], kind: str
+) -> None:
+    _, transport = signed(*HOST, kind=kind)
+    assert transport.run(["id", "-un"]).out == "alice\n"
+
+
+@pytest.mark.parametrize(
+    "words, known, why",
+    [
+        (HOST, "@cert-authority * {id}\n", "an authority signed it that known_hosts has not"),
+        (HOST, "@cert-authority other.example {ca}\n", "the host key of .* is not known"),
+        (HOST, "@cert-authority * {ca}\n@revoked * {ca}\n", "revoked .*known:2"),
+        (HOST, "@cert-authority * {ca}\n@revoked * {host_key}\n", "revoked .*known:2"),
+        ((*HOST, "-V", "20200101:20200102"), "@cert-authority * {ca}\n", "it has expired"),
+        (("-h", "-n", "other"), "@cert-authority * {ca}\n", "for other, and not for 127.0.0.1"),
+    ],
+)
+def test_host_certificate_that_is_not_right_is_refused(
+    signed: Callable[..., tuple[Sshd, SshTransport]],
+    words: tuple[str, ...],
+    known: str,
+    why: str,
+) -> None:
+    server, transport = signed(*words, known=known)
+    with pytest.raises(Untrusted, match=why):
+        transport.run(["true"])
+    assert server.connections == 0
+
+
+def test_certificate_of_a_user_is_none_of_a_host(
+    signed: Callable[..., tuple[Sshd, SshTransport]],
+) -> None:
+    server, _ = signed(*HOST)
+    argv = ["ssh-keygen", "-q", "-s", str(server.folder / "ca"), "-I", "it", "-n", "127.0.0.1"]
+    subprocess.run([*argv, str(server.folder / "id.pub")], check=True, capture_output=True)
+    kind, text = (server.folder / "id-cert.pub").read_text().split()[:2]
+    key = (server.folder / "ca.pub").read_text().split()[1]
+    known = Known(Path("known"), 1, "ssh-ed25519", base64.b64decode(key), is_authority=True)
+    host = hosts.resolve(server.cluster(), config=Path("/none"))
+    with pytest.raises(Untrusted, match="it is one of a user"):
+        certificate.check(host, kind, base64.b64decode(text), [known], time.time())
+    with pytest.raises(Untrusted, match="it is none"):
+        certificate.check(host, kind, base64.b64decode(text)[:-1] + b"x", [known], time.time())
+
+
+def test_authority_whose_host_shows_no_certificate_is_named(
+    server: Sshd, opened: Callable[..., SshTransport]
+) -> None:
+    transport = opened()
+    authority = "@cert-authority * " + server.known_hosts(key="id").partition(" ")[2]
+    (server.folder / "known").write_text(authority)
+    with pytest.raises(Untrusted, match=r"is not known: .* and it shows no certificate"):
+        transport.run(["true"])
+    (server.folder / "known").write_text(authority + server.known_hosts())
+    assert transport.run(["true"]).code == 0  # a key of its own will do
+
+
 # --- who we are
 
 
@@ -332,7 +445,10 @@ def test_wrong_key_is_tried_once_by_all_processes(
 
 
 def test_many_keys_of_an_agent_are_not_all_offered(
-    server: Sshd, opened: Callable[..., SshTransport], monkeypatch: pytest.MonkeyPatch
+    server: Sshd,
+    opened: Callable[..., SshTransport],
+    state: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     socket = str(server.folder / "agent")
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
@@ -351,8 +467,9 @@ def test_many_keys_of_an_agent_are_not_all_offered(
         right = ["ssh-add", "-q", str(server.folder / "id")]
         subprocess.run(["ssh-add", "-qD"], env={"SSH_AUTH_SOCK": socket}, check=True)
         subprocess.run(right, env={"SSH_AUTH_SOCK": socket}, check=True)
-        for file in server.folder.glob("../*/state/*.json"):
+        for file in state.glob("*.json"):
             file.unlink()
+        assert opened(key="").run(["id", "-un"]).out == "alice\n"  # by the agent's key
     finally:
         agent.terminate()
         agent.wait(10)
@@ -414,6 +531,57 @@ def test_jump_host_of_the_configuration_is_gone_through(
         time.sleep(0.2)
         with pytest.raises(Untrusted, match=f":{jump.port} is not known"):
             transport.digest("/etc/hostname")
+
+
+RELAY = """#!/usr/bin/python3
+import os, select, socket, sys
+sys.stderr.write("relay to %s as %s\\n" % (sys.argv[1], sys.argv[3]))
+open(sys.argv[4], "a").write("%d\\n" % os.getpid())
+to = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+while True:
+    for one in select.select([0, to], [], [])[0]:
+        data = os.read(0, 65536) if one == 0 else to.recv(65536)
+        if not data:
+            sys.exit(0)
+        to.sendall(data) if one == 0 else os.write(1, data)
+"""
+
+
+def test_proxy_command_is_the_way_and_is_ended(server: Sshd, state: Path, tmp_path: Path) -> None:
+    relay, seen = tmp_path / "a relay", tmp_path / "seen"
+    relay.write_text(RELAY)
+    relay.chmod(0o755)
+    config = tmp_path / "config"
+    config.write_text(
+        "Host inner\n  HostName 127.0.0.1\n  Port 1\n"
+        f"  ProxyCommand exec '{relay}' %h %p %r {seen}\n"
+    )
+    cluster = server.cluster(host="inner")  # its port goes before that of the file, in %p too
+    session = Session("big", cluster, state, config=config)
+    assert SshTransport(session, "big").run(["id", "-un"]).out == "alice\n"
+    pid = int(seen.read_text())
+    session.close()
+    assert not Path(f"/proc/{pid}").exists()
+    relay.write_text("#!/bin/sh\necho no way there >&2; exit 3\n")
+    with pytest.raises(Unreachable, match=r"a relay says: no way there \(it ended with 3\)"):
+        session.hello()
+    for file in state.glob("*.json"):
+        file.unlink()
+    relay.unlink()
+    with pytest.raises(Unreachable, match="No such file"):
+        session.hello()
+
+
+def test_proxy_command_that_says_nothing_ends_in_time(
+    server: Sshd, state: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.write_text("Host inner\n  HostName 127.0.0.1\n  ProxyCommand sleep 600\n")
+    session = Session("big", server.cluster(host="inner", connect_s=1), state, config=config)
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match="ProxyCommand sleep says"):
+        session.hello()
+    assert time.monotonic() - began < 20
 
 
 # --- one connection for several processes

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import SettingsError, Untrusted
+from penstock.transport import proxy
 from penstock.transport.library import paramiko
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ KNOWN = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 KNOWN_TO_ALL = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 MOST_JUMPS = 5
+MARKERS = ("", "@revoked", "@cert-authority")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Host:
     known_hosts: tuple[Path, ...]
     alias: str = ""  # under which its key is known, in place of address and port
     jumps: tuple["Host", ...] = ()  # first to last
+    proxy: tuple[str, ...] = ()  # a program that is the way to it
 
     @property
     def known_as(self) -> str:
@@ -87,21 +90,25 @@ class _Config:
                     f"{file} cannot be read: {error}", hint="mend it, or put less into it"
                 ) from error
 
+    def _say(self, name: str, user: str, port: int) -> None:
+        """Put what is set for a host before what the files say: tokens such as %p have it then."""
+        if (user or port) and not set(name) & set("*?! "):
+            said = [f"User {user}"] * bool(user) + [f"Port {port}"] * bool(port)
+            mine = paramiko.SSHConfig.from_text("\n".join([f"Host {name}", *said]))
+            self._read._config[:0] = mine._config  # noqa: SLF001  the first word counts in ssh
+
     def host(
         self, name: str, *, user: str, port: int, jump: str | None, agent: bool, depth: int = 0
     ) -> Host:
         if depth > MOST_JUMPS:
             raise SettingsError(f"{name} is reached through itself", hint="look at ProxyJump")
+        self._say(name, user, port)
         try:
             said: dict[str, Any] = self._read.lookup(name)
         except paramiko.SSHException as error:
             raise SettingsError(f"~/.ssh/config, {name}: {error}") from error
         jump = said.get("proxyjump", "none") if jump is None else jump
-        if said.get("proxycommand", "none") != "none" and jump == "none":
-            raise SettingsError(
-                f"{name} has a ProxyCommand in ~/.ssh/config, which is not supported",
-                hint="a ProxyJump is; or `proxy_jump` in the settings of the cluster",
-            )
+        command = said.get("proxycommand", "none") if jump == "none" else "none"
         given = [Path(one).expanduser() for one in said.get("identityfile", ())]
         keys = given or [Path(one).expanduser() for one in KEYS]
         return Host(
@@ -120,6 +127,7 @@ class _Config:
             ),
             alias=said.get("hostkeyalias", ""),
             jumps=tuple(self._jumps(jump, agent, depth)),
+            proxy=() if command == "none" else proxy.words(name, command),
         )
 
     def _jumps(self, text: str, agent: bool, depth: int) -> Iterator[Host]:
@@ -160,7 +168,8 @@ class Known:
     line: int
     kind: str
     key: bytes
-    is_revoked: bool
+    is_revoked: bool = False
+    is_authority: bool = False  # it signs the keys of hosts
 
 
 def known(host: Host) -> list[Known]:
@@ -176,14 +185,15 @@ def _lines(file: Path, name: str) -> Iterator[Known]:
     for number, line in enumerate(lines, 1):
         words = line.split()
         marker = words.pop(0) if words and words[0].startswith("@") else ""
-        if len(words) < 3 or words[0].startswith("#") or marker == "@cert-authority":
+        if len(words) < 3 or words[0].startswith("#") or marker not in MARKERS:
             continue
         if _matches(words[0], name):
             try:
                 key = base64.b64decode(words[2], validate=True)
             except (binascii.Error, ValueError):
                 continue
-            yield Known(file, number, words[1], key, marker == "@revoked")
+            is_revoked, is_authority = marker == "@revoked", marker == "@cert-authority"
+            yield Known(file, number, words[1], key, is_revoked, is_authority)
 
 
 def _matches(names: str, name: str) -> bool:
@@ -207,9 +217,9 @@ def _matches(names: str, name: str) -> bool:
 
 def check(host: Host, kind: str, key: bytes, keys: Sequence[Known]) -> None:
     """Raise Untrusted unless the key that a host shows is known; nothing is ever added."""
-    right = [one for one in keys if one.key == key]
-    if any(one.is_revoked for one in right):
-        one = right[0]
+    right = [one for one in keys if one.key == key and not one.is_authority]
+    if revoked := [one for one in right if one.is_revoked]:
+        one = revoked[0]
         raise Untrusted(
             f"{host} shows a host key that was revoked ({one.file}:{one.line})",
             hint="do not connect; ask the site's administrators",
@@ -219,9 +229,12 @@ def check(host: Host, kind: str, key: bytes, keys: Sequence[Known]) -> None:
     shown = fingerprint(key)
     scan = f"ssh-keyscan -t {kind.removeprefix('ssh-')} -p {host.port} {host.address}"
     log_in = f"ssh {'' if host.port == 22 else f'-p {host.port} '}{host.user}@{host.address}"
+    signers = [one for one in keys if one.is_authority]
+    keys = [one for one in keys if not (one.is_authority or one.is_revoked)]
     if not keys:
+        bare = [f", and it shows no certificate (as {one.file}:{one.line} asks)" for one in signers]
         raise Untrusted(
-            f"the host key of {host} is not known: {kind} {shown}",
+            f"the host key of {host} is not known: {kind} {shown}{''.join(bare[:1])}",
             hint=f"compare it with what the site publishes (`{scan} | ssh-keygen -lf -` shows it "
             f"too), then take it: `{log_in}`, once, and answer yes",
         )

@@ -1,16 +1,21 @@
 """Connect and log in: checked host keys, few tries, and no wait without an end."""
 
 import contextlib
+import itertools
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from penstock.errors import Denied, Unattended, Unreachable
+from penstock.transport import certificate
 from penstock.transport import host as hosts
-from penstock.transport.host import Host
+from penstock.transport.host import Host, Known
 from penstock.transport.library import paramiko
+from penstock.transport.proxy import Proxy
 
 # Answers to what a server asks: a title, and questions with whether an answer may be shown.
 Asker = Callable[[str, list[tuple[str, bool]]], list[str]]
@@ -30,8 +35,10 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it prints tra
 class Connection:
     """A connection, and those that it goes through."""
 
-    def __init__(self, chain: "list[paramiko.Transport]", was_asked: bool) -> None:
-        self._chain = chain
+    def __init__(
+        self, chain: "list[paramiko.Transport]", proxies: list[Proxy], was_asked: bool
+    ) -> None:
+        self._chain, self._proxies = chain, proxies
         self.was_asked = was_asked  # somebody had to type something
 
     @property
@@ -48,13 +55,20 @@ class Connection:
 
     def close(self) -> None:
         """Close it, and those that it goes through."""
-        for one in reversed(self._chain):
-            one.close()
+        _close(self._chain, self._proxies)
+
+
+def _close(chain: "list[paramiko.Transport]", proxies: list[Proxy]) -> None:
+    for one in reversed(chain):
+        one.close()
+    for proxy in proxies:
+        proxy.close()
 
 
 def connect(host: Host, *, ask: Asker | None, timeout_s: float) -> Connection:
     """Return a connection that is logged in. Raises Unreachable, or Denied."""
     chain: list[paramiko.Transport] = []
+    proxies: list[Proxy] = []
     was_asked = []
 
     def noted(title: str, questions: list[tuple[str, bool]]) -> list[str]:
@@ -66,12 +80,27 @@ def connect(host: Host, *, ask: Asker | None, timeout_s: float) -> Connection:
     try:
         for one in (*host.jumps, host):
             with _mapped(one):
-                chain.append(_one(one, chain, noted, timeout_s))
+                sock = _socket(one, chain, proxies, timeout_s)
+                with _proxied(one, proxies if one.proxy else []):
+                    chain.append(_one(one, sock, noted, timeout_s))
     except BaseException:
-        for made in reversed(chain):
-            made.close()
+        _close(chain, proxies)
         raise
-    return Connection(chain, bool(was_asked))
+    return Connection(chain, proxies, bool(was_asked))
+
+
+@contextlib.contextmanager
+def _proxied(host: Host, proxies: list[Proxy]) -> Iterator[None]:
+    """Say what a ProxyCommand said, where there is no way through it."""
+    try:
+        yield
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        if not proxies or isinstance(error, paramiko.AuthenticationException):
+            raise
+        raise Unreachable(
+            f"{host} cannot be reached: {proxies[-1].said()}",
+            hint=f"does `ssh {host.name}` work? it is tried again after a while",
+        ) from error
 
 
 @contextlib.contextmanager
@@ -95,28 +124,34 @@ def _mapped(host: Host) -> Iterator[None]:
         ) from error
 
 
-def _one(
-    host: Host, chain: "list[paramiko.Transport]", ask: Asker, timeout_s: float
-) -> "paramiko.Transport":
+def _socket(
+    host: Host, chain: "list[paramiko.Transport]", proxies: list[Proxy], timeout_s: float
+) -> Any:
+    """Return a way to a host: through the one before, a program, or the network."""
+    place = (host.address, host.port)
     if chain:
-        place = (host.address, host.port)
-        sock = chain[-1].open_channel("direct-tcpip", place, ("127.0.0.1", 0), timeout=timeout_s)
-    else:
-        sock = socket.create_connection((host.address, host.port), timeout=timeout_s)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_S * 1000)
+        return chain[-1].open_channel("direct-tcpip", place, ("127.0.0.1", 0), timeout=timeout_s)
+    if host.proxy:
+        proxies.append(Proxy(host.proxy))
+        return proxies[-1].socket
+    sock = socket.create_connection(place, timeout=timeout_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_S * 1000)
+    return sock
+
+
+def _one(host: Host, sock: Any, ask: Asker, timeout_s: float) -> "paramiko.Transport":
     keys = hosts.known(host)
     transport = paramiko.Transport(sock)
     try:
-        _prefer(transport, [one.kind for one in keys if not one.is_revoked])
+        _prefer(transport, keys)
         transport.banner_timeout = transport.handshake_timeout = timeout_s
         transport.auth_timeout = timeout_s
         transport.start_client(timeout=timeout_s)
         if not transport.initial_kex_done:  # it returns at its time-out, too
             raise transport.get_exception() or TimeoutError
-        shown = transport.get_remote_server_key()
-        hosts.check(host, shown.get_name(), shown.asbytes(), keys)
+        _check_key(host, transport.get_remote_server_key(), keys)
         _log_in(host, transport, ask)
         transport.set_keepalive(KEEPALIVE_S)
     except BaseException:
@@ -125,45 +160,78 @@ def _one(
     return transport
 
 
-def _prefer(transport: "paramiko.Transport", kinds: list[str]) -> None:
-    """Ask for a key of a kind that is known, or a known host would look like a changed one."""
+def _prefer(transport: "paramiko.Transport", keys: list[Known]) -> None:
+    """Ask for a key of a kind that is known, or a known host would look like a changed one.
+
+    Where an authority signs the keys of hosts a certificate is asked for, before all others.
+    """
     options = transport.get_security_options()
-    wanted = set(kinds) | ({"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in kinds else set())
-    first = [kind for kind in options.key_types if kind in wanted]
-    options.key_types = first + [kind for kind in options.key_types if kind not in wanted]
+    kinds = {one.kind for one in keys if not (one.is_revoked or one.is_authority)}
+    wanted = kinds | ({"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in kinds else set())
+    usual = list(options.key_types)
+    is_signed = any(one.is_authority for one in keys)
+    signed = [kind + certificate.ENDS_SO for kind in usual if kind != "ssh-rsa" and is_signed]
+    first = [kind for kind in usual if kind in wanted]
+    options.key_types = signed + first + [kind for kind in usual if kind not in wanted]
+
+
+def _check_key(host: Host, shown: Any, keys: list[Known]) -> None:
+    """Raise Untrusted unless the key that a host shows is known, or signed by who is."""
+    blob = shown.public_blob  # of a certificate
+    if blob is None:
+        hosts.check(host, shown.get_name(), shown.asbytes(), keys)
+    else:
+        certificate.check(host, blob.key_type, blob.key_blob, keys, time.time())
 
 
 # --- who we are
 
 
+@dataclass
+class _Tried:
+    """What was tried, and what the server said meanwhile."""
+
+    offered: list[str] = field(default_factory=list)
+    banner: str = ""
+
+    def hear(self, transport: "paramiko.Transport") -> None:
+        """Keep a server's greeting, which comes once: paramiko forgets it with each try."""
+        said = (transport.get_banner() or b"").decode(errors="replace").strip()
+        self.banner = said or self.banner
+
+
 def _log_in(host: Host, transport: "paramiko.Transport", ask: Asker) -> None:
-    offered: list[str] = []
+    tried = _Tried()
     files = list(_files(host))
-    left = _offer(host, transport, _free(host, files), offered)
+    # What the server takes costs two round trips to ask, which one right key need not wait for. It
+    # is asked before others are offered: servers count tries, and asking later is one.
+    is_one = not host.agent and sum(key is not None for _, key in files) == 1
+    left = _offer(host, transport, _free(host, files), tried) if is_one else None
     if left is None and transport.is_active():
-        # What the server takes is asked late: that costs two round trips, and is seldom needed.
         left = _allowed(host, transport)
+        tried.hear(transport)
         if "publickey" in left:
-            locked = [path for path, key in files if key is None][: MOST_KEYS - len(offered)]
-            more = _offer(host, transport, _unlocked(locked, ask), offered)
+            locked = [path for path, key in files if key is None]
+            free = () if is_one else _free(host, files)
+            more = _offer(host, transport, itertools.chain(free, _unlocked(locked, ask)), tried)
             left = left if more is None else more
     if left == set():
         return
     left = left or set()
     if transport.is_active() and _typed(host, transport, left - {"publickey"}, ask):
         return
-    raise _denied(host, transport, offered, left)
+    raise _denied(host, tried, left)
 
 
 def _offer(
     host: Host,
     transport: "paramiko.Transport",
     keys: Iterable[tuple[str, Any]],
-    offered: list[str],
+    tried: "_Tried",
 ) -> set[str] | None:
     """Offer keys until one is taken; return what is to be done beside. None: none was taken."""
-    for name, key in keys:
-        offered.append(name)
+    for name, key in itertools.islice(keys, MOST_KEYS - len(tried.offered)):
+        tried.offered.append(name)
         try:
             return set(transport.auth_publickey(host.user, key))
         except paramiko.BadAuthenticationType as error:
@@ -171,6 +239,8 @@ def _offer(
         except paramiko.AuthenticationException:
             if not transport.is_active():
                 return None
+        finally:
+            tried.hear(transport)
     return None
 
 
@@ -195,16 +265,10 @@ def _files(host: Host) -> Iterator[tuple[Path, Any]]:
 
 
 def _free(host: Host, files: Iterable[tuple[Path, Any]]) -> Iterator[tuple[str, Any]]:
-    """Yield keys by name that need nobody: of files, then the agent's; a few."""
-    count = 0
-    for path, key in files:
-        if key is not None:
-            yield str(path), key
-            count += 1
+    """Yield keys by name that need nobody: of files, then the agent's."""
+    yield from ((str(path), key) for path, key in files if key is not None)
     for key in _of_agent(host.agent) if host.agent else ():
-        if count < MOST_KEYS:
-            yield f"{key.get_name()} of the agent", key
-            count += 1
+        yield f"{key.get_name()} of the agent", key
 
 
 def _unlocked(locked: Iterable[Path], ask: Asker) -> Iterator[tuple[str, Any]]:
@@ -251,14 +315,11 @@ def _typed(host: Host, transport: "paramiko.Transport", allowed: set[str], ask: 
     return False
 
 
-def _denied(
-    host: Host, transport: "paramiko.Transport", offered: list[str], allowed: set[str]
-) -> Denied:
-    tried = ", ".join(offered) or "no key (none was found)"
-    banner = (transport.get_banner() or b"").decode(errors="replace").strip()
-    said = f"; it says: {banner[-300:]}" if banner else ""
+def _denied(host: Host, tried: _Tried, allowed: set[str]) -> Denied:
+    offered = ", ".join(tried.offered) or "no key (none was found)"
+    said = f"; it says: {tried.banner[-300:]}" if tried.banner else ""
     return Denied(
-        f"{host} refused the login with {tried}{said}",
+        f"{host} refused the login with {offered}{said}",
         hint="the key is not the right one (`key` of the cluster, IdentityFile in ~/.ssh/config), "
         f"or the account is locked or has expired; it takes: {', '.join(sorted(allowed))}. "
         f"`ssh -v {host.name}` tells more",

@@ -70,7 +70,7 @@ class Session:
     def close(self) -> None:
         """End the connection."""
         with self._lock:
-            self._drop()
+            self._drop(is_silent=True)
 
     def ask(
         self, said: Said, body: bytes = b"", *, timeout_s: float, is_safe: bool

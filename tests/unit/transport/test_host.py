@@ -24,7 +24,9 @@ Host inner
 Host loop
   ProxyJump loop
 Host proxied
-  ProxyCommand nc %h %p
+  ProxyCommand exec nc "%h" %p -u %r
+Host shelled
+  ProxyCommand nc $(cat ~/gate) %p 2>/dev/null
 Host *
   UserKnownHostsFile {folder}/known
   IdentitiesOnly yes
@@ -67,13 +69,20 @@ def test_settings_go_before_the_configuration(config: Path, tmp_path: Path) -> N
     "said, words",
     [
         ({"host": "loop"}, "through itself"),
-        ({"host": "proxied"}, "ProxyCommand"),
+        ({"host": "shelled"}, "ProxyCommand of shelled .* needs a shell"),
         ({"host": "big", "key": "/no/key"}, "no key /no/key"),
     ],
 )
 def test_what_cannot_be_is_said(config: Path, said: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         resolve(config, **said)
+
+
+def test_proxy_command_has_its_words(config: Path) -> None:
+    found = resolve(config, host="proxied", user="me", port=2200)
+    assert found.proxy == ("nc", "proxied", "2200", "-u", "me")
+    assert resolve(config, host="proxied", proxy_jump="door").proxy == ()
+    assert resolve(config, host="proxied", user="me").proxy == ("nc", "proxied", "22", "-u", "me")
 
 
 KEY = base64.b64encode(b"one key").decode()
@@ -98,7 +107,9 @@ def test_known_hosts_are_matched_as_openssh_does(
 ) -> None:
     (tmp_path / "known").write_text(f"{names} ssh-ed25519 {KEY} a comment\n")
     here = Host("h", "host", 2222, "me", (), "", (tmp_path / "none", tmp_path / "known"))
-    assert bool(host.known(here)) is is_known
+    found = host.known(here)
+    assert any(not one.is_authority for one in found) is is_known
+    assert any(one.is_authority for one in found) is names.startswith("@cert")
 
 
 def test_one_of_several_keys_of_a_kind_is_enough(tmp_path: Path) -> None:
