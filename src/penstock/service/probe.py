@@ -25,9 +25,9 @@ from penstock.runner import probe
 from penstock.scheduler import script
 from penstock.scheduler.protocol import Scheduler, Submission
 from penstock.service.project import Project
+from penstock.store.writers import PROBED
 from penstock.transport.local import LocalTransport
 
-PROBED = "locks.json"
 REQUEST = Request(mem_mb=200, time_s=300)
 SLOWEST_S = 30.0  # what another host wrote is seen so late at most (attribute caches)
 
