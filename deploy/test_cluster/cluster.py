@@ -143,7 +143,9 @@ class Cluster:
         while sick := self.unhealthy():
             if time.monotonic() > deadline:
                 tails = "\n".join(f"{name}: {self.tail(name)}" for name in sick)
-                raise ClusterError(f"after {patience_s:.0f} s not healthy: {', '.join(sick)}\n{tails}")
+                raise ClusterError(
+                    f"after {patience_s:.0f} s not healthy: {', '.join(sick)}\n{tails}"
+                )
             time.sleep(0.5)
 
     def unhealthy(self) -> list[str]:
@@ -172,7 +174,11 @@ class Cluster:
         return [
             [*verb, *names]
             for verb, text in listed.items()
-            if (names := [name for name in text.split() if name.startswith((f"{mine}-", f"{mine}_"))])
+            if (
+                names := [
+                    name for name in text.split() if name.startswith((f"{mine}-", f"{mine}_"))
+                ]
+            )
         ]
 
     def down(self) -> None:

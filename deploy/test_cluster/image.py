@@ -100,9 +100,7 @@ def make_context(debian: str) -> Path:
         shutil.copy(lock, context / "requirements")
     apt = context / "apt" / "apt.conf.d"
     apt.mkdir(parents=True)
-    proxies = [
-        line for line in run("apt-config", "dump").stdout.splitlines() if "::Proxy " in line
-    ]
+    proxies = [line for line in run("apt-config", "dump").stdout.splitlines() if "::Proxy " in line]
     (apt / "90host").write_text("".join(f"{line}\n" for line in proxies))
     (apt.parent / "mirror").write_text(f"{debian_mirror()}\n")
     wheels = BUILD / f"wheels-{PYTHON[debian]}"
