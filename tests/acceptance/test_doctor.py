@@ -1,7 +1,9 @@
 """``penstock doctor`` as its users have it, with a job on the local scheduler and a real Slurm."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +39,46 @@ def test_doctor_ends_with_1_where_something_fails(local: Site) -> None:
     assert "1 fail" in out.stderr
     told = local.json("doctor", code=1)
     assert told["fails"] == 1
+
+
+# A node by another name; the second sees another file where the lock is held, as it would be where
+# locks do not reach from host to host.
+NODE = """#!/bin/sh
+exec unshare --uts sh -c 'hostname node7 && exec python3 "$@"' sh "$@"
+"""
+APART = """#!/bin/sh
+exec unshare --uts --mount sh -c '
+  hostname node7 && touch "$2.own" && mount --bind "$2.own" "$2/held.lock" && exec python3 "$@"
+' sh "$@"
+"""
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may give a node another name")
+
+
+def as_a_node(site: Site, script: str, code: int) -> tuple[Any, Any]:
+    """Let jobs run as on a node; return what the doctor says of locks, and what it keeps."""
+    python = site.write("python-of-node", script)
+    python.chmod(0o755)
+    site.env["PENSTOCK_PYTHON"] = str(python)
+    told = site.json("doctor", "--job", code=code)
+    said = [one for one in told["checks"] if "node7" in one["said"] and one["what"] == "locks"]
+    return said, json.loads((site.root / ".penstock" / "locks.json").read_text())["hosts"]
+
+
+@needs_root
+def test_locks_that_reach_another_host_are_kept_as_proven(local: Site) -> None:
+    said, kept = as_a_node(local, NODE, code=0)
+    assert [one["level"] for one in said] == ["ok"]
+    assert kept["node7"]["proven"] is True
+
+
+@needs_root
+def test_locks_that_do_not_reach_another_host_are_kept_as_failed(local: Site) -> None:
+    said, kept = as_a_node(local, APART, code=1)
+    assert [one["level"] for one in said] == ["fail"]
+    assert kept["node7"]["proven"] is False
+    again = local("doctor", code=1).stdout
+    assert "fail  locks" in again
+    assert "PostgreSQL" in again
 
 
 def test_a_job_that_cannot_tell_is_told_of_with_its_log(local: Site, tmp_path: Path) -> None:

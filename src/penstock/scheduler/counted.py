@@ -1,12 +1,12 @@
 """Count what is asked of the scheduler: a line of a small file for each question.
 
 All processes of a user append to the same file; nothing waits for the disk. Costs are those that
-``slurm`` states for its verbs, in RPCs to the controller.
+``slurm`` and ``pyslurm`` state for their verbs, in RPCs to the controller.
 """
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -36,15 +36,23 @@ class Asked:
 class Counted:
     """A scheduler whose questions are counted."""
 
-    def __init__(self, inner: Scheduler, path: Path, clock: Clock, *, is_slurm: bool) -> None:
+    def __init__(
+        self,
+        inner: Scheduler,
+        path: Path,
+        clock: Clock,
+        *,
+        is_slurm: bool,
+        costs: Mapping[str, int] = COSTS,
+    ) -> None:
         self._inner, self._path, self._clock = inner, path, clock
-        self._is_slurm = is_slurm
+        self._is_slurm, self._costs = is_slurm, costs
         self._seen: set[str] = set()
 
     def _count(self, verb: str, many: int = 1) -> None:
         rpcs = 0
         if self._is_slurm:
-            rpcs = COSTS[verb] * many + (0 if verb in self._seen else FIRST.get(verb, 0))
+            rpcs = self._costs[verb] * many + (0 if verb in self._seen else FIRST.get(verb, 0))
         self._seen.add(verb)
         line = f"{stamp(self._clock.now()):.0f} {verb} {rpcs}\n"
         with contextlib.suppress(OSError):  # a count is not worth a failure

@@ -18,13 +18,14 @@ from typing import Any
 
 from penstock.errors import Refused, SchedulerError
 from penstock.model.evidence import Poll
-from penstock.scheduler import parse, reply
+from penstock.scheduler import counted, parse, reply
 from penstock.scheduler.protocol import Submission
 from penstock.scheduler.slurm import SlurmScheduler
 from penstock.transport.local import scrubbed
 from penstock.transport.protocol import Finished
 
 NAME = "pyslurm"
+COSTS = {**counted.COSTS, "observe": 1}
 # It loads the jobs of all users. Where these are many, squeue --me is the smaller question, and so
 # it is asked for an hour.
 CROWD = 2000

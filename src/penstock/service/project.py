@@ -70,8 +70,9 @@ class Project:
 
     def _world(self, transport: "Transport", uid: int, cluster: str = "") -> "World":
         from penstock.reconciler.world import World  # noqa: PLC0415  queries do without it
-        from penstock.scheduler import counted  # noqa: PLC0415
+        from penstock.scheduler import counted, pyslurm  # noqa: PLC0415
         from penstock.scheduler.choose import choose  # noqa: PLC0415
+        from penstock.scheduler.pyslurm import PyslurmScheduler  # noqa: PLC0415
         from penstock.scheduler.slurm import SlurmScheduler  # noqa: PLC0415
 
         chosen = choose(self.settings, transport, memory=self.state)
@@ -83,6 +84,7 @@ class Project:
                 counted.path_of(self.state, self.user),
                 self.clock,
                 is_slurm=isinstance(chosen, SlurmScheduler),
+                costs=pyslurm.COSTS if isinstance(chosen, PyslurmScheduler) else counted.COSTS,
             ),
             transport=transport,
             clock=self.clock,
