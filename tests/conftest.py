@@ -15,6 +15,7 @@ hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent
+NO_CLUSTER = "needs the test cluster of containers (make test-cluster)"
 NO_SLURM = "needs a real Slurm (deploy/local-slurm up)"
 
 
@@ -45,6 +46,9 @@ def local_slurm(verb: str) -> str | None:
 
 @pytest.hookimpl(trylast=True)  # after -m: what nobody asked for is not left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("cluster") and not os.environ.get("PENSTOCK_TEST_CLUSTER"):
+            item.add_marker(pytest.mark.skip(reason=NO_CLUSTER))
     on_slurm = [item for item in items if item.get_closest_marker("slurm")]
     if on_slurm and not is_slurm_here():
         for item in on_slurm:

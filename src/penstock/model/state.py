@@ -140,6 +140,9 @@ HELD_REASONS = frozenset(
 NEVER_REASONS: dict[str, str] = {
     "PartitionTimeLimit": "asks for more time than its partition allows",
     "PartitionNodeLimit": "asks for more nodes than its partition has",
+    # The one word of 24.11 for what 22.05 says in sentences; both say it where a job is too large.
+    "PartitionConfig": "its partition does not take such a job: too many cpus or nodes, or not for "
+    "this account, group or qos (`scontrol show partition`)",
     "BadConstraints": "asks for what no node has",
     "DependencyNeverSatisfied": "waits for a job that failed",
     "InvalidQOS": "names a qos that does not exist",
