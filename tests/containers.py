@@ -129,9 +129,11 @@ def wait_until_down(cluster: Cluster, node: str) -> None:
         time.sleep(0.5)
 
 
-def mend(cluster: Cluster, node: str) -> None:
-    """Have Slurm use a node again, which may have got another address."""
-    cluster.must("controller", "scontrol", "update", f"NodeName={node}", f"NodeAddr={node}")
+def mend(cluster: Cluster, *nodes: str) -> None:
+    """Have Slurm use nodes again; with a network that is connected anew comes another address."""
+    for node in nodes:
+        address = cluster.must(node, "hostname", "-I").split()[0]
+        cluster.must("controller", "scontrol", "update", f"NodeName={node}", f"NodeAddr={address}")
     cluster.wait(PATIENCE_S)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# Podman has systemd run health checks now and then; where there is none they are run only when asked for.
+# Podman has systemd run health checks; where there is none they are run only when asked for.
 WITHOUT_SYSTEMD = {} if Path("/run/systemd/private").exists() else {"DISABLE_HC_SYSTEMD": "true"}
 CONTAINERS_CONF = ROOT / "deploy" / "cluster" / "containers.conf"
 PACKAGES = ("podman", "runc", "netavark", "aardvark-dns", "iptables", "debootstrap")

@@ -97,8 +97,7 @@ def test_node_is_lost_under_its_runs(alice: Seat, cluster: Cluster, lost: dict[s
         alice.write("moved.gate", "")
         for node in lost:
             assert alice.states(f"moved-{node}") == [GOOD]
-    for node in lost:
-        mend(cluster, node)
+    mend(cluster, *lost)
     for node in lost:
         alice.until(lambda node=node: not left(cluster, node, alice), "its old runners to end")
     alice("tick")
