@@ -17,6 +17,8 @@ from typing import Any
 
 MISSING = "needs PostgreSQL (Debian: apt-get install postgresql)"
 _PLACES = "/usr/lib/postgresql"  # Debian's: below it a folder for each version
+# Ends a server, and removes its folder, when whoever holds the other end of its stdin is gone.
+_GUARD = 'cat >/dev/null; "$1/pg_ctl" stop --mode immediate --pgdata "$2/data"; rm -rf "$2"'
 _UNSAFE = ("fsync=off", "full_page_writes=off")  # only where the machine itself may crash
 
 
@@ -49,17 +51,28 @@ class Server:
             "LANG": "C.UTF-8",
         }
         words = [str(word) for word in argv]
-        who: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            group = pwd.getpwnam(self.user).pw_gid
-            who = {"user": self.user, "group": group, "extra_groups": []}
         done = subprocess.run(
             words, env=env, cwd=self.folder, capture_output=True, text=True, check=False,
-            stdin=subprocess.DEVNULL, timeout=120, **who,
+            stdin=subprocess.DEVNULL, timeout=120, **self._who,
         )  # fmt: skip
         if check and done.returncode:
             raise AssertionError(f"{words}: {done.stdout}{done.stderr}")
         return done
+
+    @property
+    def _who(self) -> dict[str, Any]:
+        if os.geteuid() != 0:
+            return {}
+        group = pwd.getpwnam(self.user).pw_gid
+        return {"user": self.user, "group": group, "extra_groups": []}
+
+    def guard(self) -> "subprocess.Popen[bytes]":
+        """Start what ends it when this process is no more, however that came."""
+        return subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "guard", str(self.programs), str(self.folder)],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={"PATH": "/usr/bin:/bin"}, cwd="/", start_new_session=True, **self._who,
+        )  # fmt: skip
 
     def make(self, *options: str) -> None:
         """Make its files: its superuser is penstock, who needs no password on the socket."""
@@ -112,6 +125,7 @@ def running(settings: Sequence[str] = _UNSAFE) -> Iterator[Server]:
     if os.geteuid() == 0:
         os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
     server = Server(folder, where, user, _free_port(), tuple(settings))
+    guard = server.guard()
     try:
         server.make()
         server.start()
@@ -119,6 +133,7 @@ def running(settings: Sequence[str] = _UNSAFE) -> Iterator[Server]:
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+        guard.communicate()
 
 
 def _free_port() -> int:

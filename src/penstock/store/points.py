@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from operator import sub
 
 from penstock.store.connection import Connection
-from penstock.store.rows import marks
+from penstock.store.rows import batches, marks
 
 FORMAT = b"\x01"
 MISSING = -(1 << 60)  # a step that was not told
@@ -182,11 +182,11 @@ def write(tx: Connection, gained: Sequence[Gained]) -> None:
     ``is_last`` all that are not full become one.
     """
     unfull = _unfull(tx, [one.attempt for one in gained])
-    gone: list[tuple[int]] = []
+    gone: list[int] = []
     known: dict[_Of, int] = {}  # the seq with which to go on
     whole: dict[_Of, Columns] = {}
     for one in gained:
-        left = {of[2]: rows for of, rows in unfull.items() if of[:2] == (one.attempt, one.restart)}
+        left = unfull.get((one.attempt, one.restart), {})
         for key in one.columns.keys() | (left.keys() if one.is_last else ()):
             rows = left.get(key, [])
             columns = one.columns.get(key, Columns())
@@ -202,28 +202,31 @@ def write(tx: Connection, gained: Sequence[Gained]) -> None:
             for _, _, count, data in reversed(taken):
                 whole[of].extend(decode(data, count))
             whole[of].extend(columns)
-            gone += [(row[0],) for row in taken]
+            gone += [row[0] for row in taken]
             if taken:
                 known[of] = taken[-1][1]
     known |= _next_seqs(tx, [of for of in whole if of not in known])
-    tx.executemany("DELETE FROM chunk WHERE id = ?", gone)
+    for some in batches(gone):
+        tx.execute(f"DELETE FROM chunk WHERE id IN {marks(some)}", some)
     tx.executemany(
         "INSERT INTO chunk (attempt_id, restart, key, seq, count, data) VALUES (?, ?, ?, ?, ?, ?)",
         [row for of, columns in whole.items() for row in _chunks(of, known[of], columns)],
     )
 
 
-def _unfull(tx: Connection, attempts: Sequence[int]) -> dict[_Of, list[_Row]]:
-    """Return the chunks that are not full, in order."""
+def _unfull(
+    tx: Connection, attempts: Sequence[int]
+) -> dict[tuple[int, int], dict[str, list[_Row]]]:
+    """Return the chunks that are not full, in order, by attempt and restart, and by metric."""
     found = tx.execute(
         "SELECT attempt_id, restart, key, id, seq, count, data FROM chunk WHERE attempt_id IN "
         f"{marks(attempts)} AND count < ? ORDER BY attempt_id, restart, key, seq",
         (*attempts, FULL),
     )
-    unfull: dict[_Of, list[_Row]] = {}
+    unfull: dict[tuple[int, int], dict[str, list[_Row]]] = {}
     for attempt, restart, key, *row in found:
-        of = (attempt, restart, key)
-        unfull.setdefault(of, []).append((row[0], row[1], row[2], row[3]))
+        rows = unfull.setdefault((attempt, restart), {}).setdefault(key, [])
+        rows.append((row[0], row[1], row[2], row[3]))
     return unfull
 
 

@@ -9,7 +9,9 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
@@ -72,6 +74,11 @@ _PATIENCE = {
     "client_encoding": "UTF8",
 }
 _PLAIN_INSERT = re.compile(r"INSERT INTO (\w+) (\([^()]+\)) VALUES \(\?(?:, \?)*\)")
+# One that says what becomes of rows that are there: with many rows in a statement.
+_UPSERT = re.compile(
+    r"(INSERT INTO \w+ \(([^()]+)\) VALUES )(\(.*\))( ON CONFLICT \(([^()]+)\)[^?]*)"
+)
+_ROWS = 100  # of such a statement; a greater one takes longer to be read than it saves
 _FEW = 20  # rows; more are copied, which is some times as quick
 _FETCH = 5000  # rows at a time
 
@@ -103,10 +110,11 @@ class _Raw(psycopg.Connection[Any]):
         """Say nothing."""
 
 
-class _None:
-    """What a statement for no rows came to."""
+@dataclass(frozen=True)
+class _Count:
+    """What statements without an answer came to."""
 
-    rowcount = 0
+    rowcount: int = 0
 
     def fetchone(self) -> None:
         return None
@@ -117,8 +125,12 @@ class _None:
 
 @lru_cache(maxsize=1024)
 def placed(sql: str) -> str:
-    """Return a statement with psycopg's marks for parameters."""
-    return sql.replace("%", "%%").replace("?", "%s")
+    """Return a statement with PostgreSQL's own marks for parameters.
+
+    psycopg reads a statement with its marks again each time, where there are more than 50.
+    """
+    parts = sql.split("?")
+    return parts[0] + "".join(f"${n}{part}" for n, part in enumerate(parts[1:], 1))
 
 
 class Session:
@@ -126,6 +138,7 @@ class Session:
 
     def __init__(self, raw: "psycopg.Connection[Any]") -> None:
         self.raw = raw
+        raw.cursor_factory = psycopg.RawCursor
         self._streams = 0
 
     @property
@@ -142,16 +155,29 @@ class Session:
         """Run a statement for each row."""
         every = list(rows)
         if not every:
-            return _None()
+            return _Count()
         cursor = self.raw.cursor()
         plain = _PLAIN_INSERT.fullmatch(sql) if len(every) > _FEW else None
         if plain is None:
+            upsert = _UPSERT.fullmatch(sql) if len(every) > _FEW else None
+            if upsert is not None and _are_different(upsert, every):
+                return self._upsert(upsert, every)
             cursor.executemany(placed(sql), every)
             return cursor
         with cursor.copy(f"COPY {plain[1]} {plain[2]} FROM STDIN") as copy:
             for row in every:
                 copy.write_row(row)
         return cursor
+
+    def _upsert(self, upsert: "re.Match[str]", every: list[Sequence[Any]]) -> Cursor:
+        """Run a statement for many rows at once: a third of the time of one for each."""
+        head, _, row, tail, _ = upsert.groups()
+        count = 0
+        for at in range(0, len(every), _ROWS):
+            some = every[at : at + _ROWS]
+            said = placed(f"{head}{', '.join([row] * len(some))}{tail}")
+            count += self.raw.execute(said, list(chain.from_iterable(some))).rowcount
+        return _Count(count)
 
     def stream(self, sql: str, params: Sequence[Any]) -> Iterator[Any]:
         """Yield rows, some thousand at a time; the end of the transaction ends it too."""
@@ -167,6 +193,13 @@ class Session:
     def close(self) -> None:
         """Close it."""
         self.raw.close()
+
+
+def _are_different(upsert: "re.Match[str]", every: list[Sequence[Any]]) -> bool:
+    """Return whether no row meets another: one statement may change a row only once."""
+    columns, keys = (upsert[n].replace(" ", "").split(",") for n in (2, 5))
+    places = [columns.index(key) for key in keys]
+    return len({tuple(row[place] for place in places) for row in every}) == len(every)
 
 
 class PostgreSQL:

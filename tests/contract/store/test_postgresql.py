@@ -1,10 +1,13 @@
 """What only a server can do to a store: be away, be lost, refuse, be shared by many at once."""
 
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -368,3 +371,54 @@ def test_users_act_under_a_role_that_owns_the_tables(server: Server) -> None:
                       "shared") == "digits"  # fmt: skip
     first.close()
     second.close()
+
+
+@pytest.mark.parametrize("many", [3, 250])
+def test_many_rows_are_inserted_or_changed(store: Store, many: int) -> None:
+    submit(store, many)
+    runs = [run for (run,) in rows(store, "SELECT id FROM run ORDER BY id")]
+    sql = (
+        "INSERT INTO tag (run_id, key, number, text) VALUES (?, coalesce(?, 'none'), ?, ?)"
+        " ON CONFLICT (run_id, key) DO UPDATE SET number = excluded.number, text = excluded.text"
+    )
+    with store.write() as tx:
+        assert tx.executemany(sql, [(run, "k", None, "old") for run in runs]) == many
+        changed = [(run, None if run % 2 else "k", 2.5, "new ? %") for run in runs]
+        assert tx.executemany(sql, changed) == many
+        twice = [
+            (runs[0], "twice", n, "x") for n in range(many)
+        ]  # each changes what one before did
+        tx.executemany(sql, twice)
+    told = rows(store, "SELECT key, number, text, count(*) FROM tag GROUP BY 1, 2, 3 ORDER BY 1, 2")
+    odd = sum(run % 2 for run in runs)
+    assert told == [
+        ("k", 2.5, "new ? %", many - odd),
+        ("k", None, "old", odd),
+        ("none", 2.5, "new ? %", odd),
+        ("twice", many - 1.0, "x", 1),
+    ]
+
+
+KEEPER = """
+import time
+from tests import postgresql
+with postgresql.running() as server:
+    pid = (server.folder / "data" / "postmaster.pid").read_text().split()[0]
+    print(server.folder, pid, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_server_of_the_tests_ends_with_them(server: Server, how: signal.Signals) -> None:
+    root = Path(__file__).parents[3]
+    argv = [sys.executable, "-c", KEEPER]
+    with subprocess.Popen(argv, cwd=root, stdout=subprocess.PIPE, text=True) as keeper:
+        assert keeper.stdout is not None
+        folder, pid = keeper.stdout.readline().split()
+        assert Path(f"/proc/{pid}").exists()
+        keeper.send_signal(how)
+    end = time.monotonic() + 30
+    while Path(folder).exists() or Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)

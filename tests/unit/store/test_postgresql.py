@@ -60,7 +60,7 @@ def test_store_is_named_without_its_password(url: str, shown: str) -> None:
 
 def test_parameters_are_placed() -> None:
     assert (
-        placed("a LIKE '% ' || b AND c = ? AND d = ?") == "a LIKE '%% ' || b AND c = %s AND d = %s"
+        placed("a LIKE '% ' || b AND c = ? AND d = ?") == "a LIKE '% ' || b AND c = $1 AND d = $2"
     )
 
 
