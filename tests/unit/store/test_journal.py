@@ -155,9 +155,11 @@ def test_reader_who_may_not_roll_back_is_told(half: Path) -> None:
     half.chmod(0o644)
     half.with_name("penstock.db-journal").chmod(0o644)
     code = (
-        "import os, sys; os.setuid(65534); from penstock.store.connection import Store;"
+        "import os, sys; from penstock.store.connection import Store\n"
         "from penstock.errors import StoreError\n"
-        "try:\n  Store(sys.argv[1]).read().__enter__().one('SELECT count(*) FROM filling')\n"
+        "store = Store(sys.argv[1])\n"  # loaded: another user may not look where Python is
+        "os.setuid(65534)\n"
+        "try:\n  store.read().__enter__().one('SELECT count(*) FROM filling')\n"
         "except StoreError as error:\n  print(error.what)\n"
     )
     argv = [sys.executable, "-c", code, url(half)]
