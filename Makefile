@@ -45,7 +45,7 @@ lint: $(VENV)/.dev ## ruff, the layers, and Python 3.6 where compute nodes need 
 PYTHON36 := $(addprefix src/penstock/,__init__.py failpoint.py wire runner tracking transport/files.py transport/programs.py transport/remote.py)
 
 types: $(VENV)/.dev ## mypy, strict
-	$(BIN)/mypy $(TYPED)
+	$(BIN)/mypy --scripts-are-modules $(TYPED)
 
 TYPED = src tests $(patsubst %/__init__.py,%,$(wildcard benchmarks/__init__.py)) $(wildcard deploy/local-slurm deploy/test-cluster)
 

@@ -1,3 +1,4 @@
+import os
 import re
 import sqlite3
 import subprocess
@@ -67,6 +68,16 @@ def test_a_made_store_is_whole_and_nothing_lies_beside_it(migrated: Path) -> Non
     with sqlite3.connect(migrated) as raw:
         assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     raw.close()
+
+
+def test_a_group_may_write_to_it_where_the_umask_lets_it(tmp_path: Path) -> None:
+    """SQLite makes files that only their owner may write to: then no project could be shared."""
+    before = os.umask(0o002)
+    try:
+        upgrade.make(SQLite(tmp_path / "penstock.db", busy_s=5))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "penstock.db").stat().st_mode & 0o777 == 0o664
 
 
 def test_making_a_store_again_changes_nothing(migrated: Path) -> None:

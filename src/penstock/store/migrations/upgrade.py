@@ -51,6 +51,7 @@ def _make_aside(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
+        aside.touch()  # by the umask, as all else: SQLite's own files are never a group's to write
         with _connected(SQLite(aside, busy_s=30)) as connection:
             _upgrade(connection)
         os.link(aside, path)
