@@ -263,6 +263,7 @@ class Days:
             state=State(state),
             cause=cause,
             decided=self.decided.get(run, (self.cluster.now, self.cluster.now)),
+            told_at=self.cluster.now,  # nothing is requeued by hand here
             executions=tuple(executed.get(uid, ())),
             segments=tuple(segments.get((token, index), ())),
             is_withdrawn=self.cluster.was_withdrawn(token, index),

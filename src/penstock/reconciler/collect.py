@@ -1,6 +1,6 @@
 """Collect: bring what the spools of live arrays gained into the store."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from penstock import failpoint
 from penstock.errors import TransportError
@@ -12,6 +12,8 @@ from penstock.transport.protocol import Tail
 MANY = 100  # arrays in one transaction: each one waits for the disk
 MUCH_BYTES = 1 << 23
 
+Offsets = dict[tuple[int, int], int]  # by index and restart
+
 
 def collect(world: World, arrays: Iterable[Array], odd: list[str]) -> dict[int, set[int]]:
     """Ingest new bytes, few arrays in a transaction; return indices with news by array id.
@@ -19,7 +21,7 @@ def collect(world: World, arrays: Iterable[Array], odd: list[str]) -> dict[int, 
     An array whose spools cannot be read is told in ``odd`` and keeps back no other.
     """
     by_folder = {str(world.folder(array.token)): array for array in arrays}
-    wanted = ((folder, _known(world, array)) for folder, array in by_folder.items())
+    wanted = _known(world, list(by_folder.items()))
     news: dict[int, set[int]] = {}
     found: dict[int, list[Tail]] = {}
     size = 0
@@ -40,13 +42,19 @@ def collect(world: World, arrays: Iterable[Array], odd: list[str]) -> dict[int, 
 
 def collect_one(world: World, array: Array) -> set[int]:
     """Ingest new bytes of one array; return indices with news. Raises TransportError."""
-    tails = list(world.transport.tails(str(world.folder(array.token)), _known(world, array)))
+    folder = str(world.folder(array.token))
+    ((_, known),) = _known(world, [(folder, array)])
+    tails = list(world.transport.tails(folder, known))
     return _take(world, {array.id: tails} if tails else {}).get(array.id, set())
 
 
-def _known(world: World, array: Array) -> dict[tuple[int, int], int]:
-    with world.store.read() as view:
-        return ingest.offsets(view, array.id)
+def _known(world: World, arrays: Sequence[tuple[str, Array]]) -> Iterator[tuple[str, Offsets]]:
+    """Yield folders with how far their spools were read, as the store has it when it is asked."""
+    for start in range(0, len(arrays), MANY):
+        some = arrays[start : start + MANY]
+        with world.store.read() as view:
+            known = [ingest.offsets(view, array.id) for _, array in some]
+        yield from zip((folder for folder, _ in some), known, strict=True)
 
 
 def _take(world: World, found: Mapping[int, list[Tail]]) -> dict[int, set[int]]:

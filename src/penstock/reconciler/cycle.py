@@ -5,26 +5,26 @@ happened; killed anywhere it can be run again from anywhere.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from penstock import failpoint
-from penstock.errors import SchedulerError, TransportError
+from penstock.errors import SchedulerError
 from penstock.model.evidence import Evidence, Known, Poll, Sighting, Transition
 from penstock.model.run import Array, Intent, Limits
 from penstock.model.state import FINAL
 from penstock.planning import arrays as arrays_of
 from penstock.planning.reconcile import Ask, decide
-from penstock.reconciler import direct, fold, observe, resolve, send
+from penstock.reconciler import direct, fold, observe, over, resolve, send
 from penstock.reconciler.collect import collect
 from penstock.reconciler.observe import Heard
 from penstock.reconciler.world import World, is_gone
-from penstock.store import attempts, lease, waiting
-from penstock.wire import over, place
+from penstock.store import attempts, directives, lease, resolutions, waiting
 
 LEASE = timedelta(seconds=120)
 MANY = 5000  # moves in one transaction, about
+AT_ONCE = 1000  # attempts that are read in one, about
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Report:
     sent: list[send.Sent] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)  # what could not be asked, and why
     polled: bool = False
+    is_told: bool = True  # to runners: what is over
     collected_at: datetime | None = None  # before this all that was written was read
 
 
@@ -83,31 +84,92 @@ def cycle(
 def _steps(
     world: World, fence: int, report: Report, *, look: bool, plan: bool, limits: Limits | None
 ) -> None:
-    resolve.by_users(world, fence)
-    live = _arrays(world, Intent.SENDING, Intent.ACCEPTED)
+    is_told = over.catch_up(world, fence, report.odd)
+    world.memory.told_under = None
+    live = _live(world, fence)
     report.collected_at = world.clock.now()
     news = collect(world, live, report.odd)
     failpoint.hit("reconciler.collected")
     _settle(world, fence, live, observe.NOTHING, report, only=news)  # by records alone
     poll = _observe(world, report) if look else None
     if poll is not None:
-        resolve.by_runners(world, fence, _arrays(world, Intent.SENDING))
-        send.look_up(world, fence, _arrays(world, Intent.SENDING), poll)
-        resolve.ask(world, fence, _arrays(world, Intent.SENDING), poll)
-        live = _arrays(world, Intent.ACCEPTED)
+        live = _find_out(world, fence, live, poll)
         heard = observe.sort(poll, live)
         _note_submit(world, fence, live, heard)
         _note_waiting(world, fence, live, heard, report)
         _settle(world, fence, live, heard, report)
     failpoint.hit("reconciler.decided")
-    direct.ended(world)
-    if look or plan:
-        _cancel(world, report)
+    todo = _direct(world, report, is_asking=look or plan)
+    is_planned = plan and _plan(world, fence, todo, report, limits)
     if plan:
-        _plan(world, fence, report, limits)
         failpoint.hit("reconciler.planned")
-    report.sent = send.send(world, fence, _arrays(world, Intent.INTENDED))
-    fold.fold(world, _arrays(world, Intent.ENDED), report.odd)
+    intended = _arrays(world, Intent.INTENDED) if is_planned else _of(todo.arrays, Intent.INTENDED)
+    report.sent = send.send(world, fence, intended)
+    ended = _arrays(world, Intent.ENDED) if report.sent else _of(todo.arrays, Intent.ENDED)
+    fold.fold(world, ended, report.odd)
+    if is_told and report.is_told:
+        world.memory.told_under = fence
+
+
+def _live(world: World, fence: int) -> list[Array]:
+    """Return what is with the scheduler, or may be, once it was done as users said."""
+    who = {"user": world.user, "cluster": world.cluster}
+    with world.store.read() as view:
+        answers = resolutions.answers(view, **who)
+        live = attempts.arrays(view, **who, intents=(Intent.SENDING, Intent.ACCEPTED))
+    if not answers:
+        return live
+    resolve.by_users(world, fence, answers)
+    return _arrays(world, Intent.SENDING, Intent.ACCEPTED)
+
+
+def _find_out(world: World, fence: int, live: list[Array], poll: Poll) -> list[Array]:
+    """Find out what became of what is SENDING; return what is with the scheduler."""
+    sending = _of(live, Intent.SENDING)
+    if not sending:
+        return live
+    resolve.by_runners(world, fence, sending)
+    send.look_up(world, fence, _arrays(world, Intent.SENDING), poll)
+    resolve.ask(world, fence, _arrays(world, Intent.SENDING), poll)
+    return _arrays(world, Intent.ACCEPTED)
+
+
+def _of(arrays: list[Array], intent: Intent) -> list[Array]:
+    return [array for array in arrays if array.intent is intent]
+
+
+@dataclass(frozen=True)
+class Todo:
+    """What there is to do beside looking: read at once, for each lock costs on a shared disk."""
+
+    arrays: list[Array]
+    is_asked: bool  # users want something of runs
+    has_finished: bool
+    has_ready: bool
+
+
+def _todo(world: World) -> Todo:
+    who = {"user": world.user, "cluster": world.cluster}
+    unfolded = [intent for intent in Intent if intent is not Intent.FOLDED]
+    with world.store.read() as view:
+        return Todo(
+            attempts.arrays(view, **who, intents=unfolded),
+            directives.are_open(view, **who),
+            bool(attempts.finished_arrays(view, **who)),
+            attempts.has_ready(view, **who),
+        )
+
+
+def _direct(world: World, report: Report, *, is_asking: bool) -> Todo:
+    """Do what users asked, note what has ended; return what there is to do then."""
+    todo = _todo(world)
+    if not todo.has_finished and not todo.is_asked:
+        return todo
+    if todo.has_finished:
+        direct.ended(world)
+    if todo.is_asked and is_asking:
+        _cancel(world, report)
+    return _todo(world)
 
 
 def _arrays(world: World, *intents: Intent) -> list[Array]:
@@ -149,6 +211,8 @@ def _note_waiting(
 ) -> None:
     """Record why tasks wait, of all that wait alike at once."""
     rests = [(array.id, rest) for array in arrays for rest in waiting.few(heard.rests(array))]
+    if not rests:
+        return
     with world.store.read() as view:
         new = [(array, rest) for array, rest in rests if waiting.differs(view, array, rest)]
     if not new:
@@ -177,13 +241,7 @@ def _settle(
     now, policy, at = world.clock.now(), world.policy, report.collected_at
     asking: list[tuple[Array, int, Known, Sighting | None]] = []
     told: list[Told] = []
-    for array in arrays:
-        indices = None if only is None else only.get(array.id, set())
-        if indices is not None and not indices:
-            continue
-        with world.store.read() as view:
-            known = attempts.known(view, array.id, indices, but=queue.rests(array))
-            sightings = attempts.sightings(view, array.id, known.keys())
+    for array, known, sightings in _recorded(world, arrays, queue, only):
         for index, state in known.items():
             sighting = sightings.get(index)
             seen = observe.evidence(array, index, queue, observe.NOTHING, sighting, at)
@@ -198,6 +256,27 @@ def _settle(
     _apply(world, fence, told, now, report)
     if asking:
         _settle_by_history(world, fence, asking, queue, report)
+
+
+Recorded = tuple[Array, dict[int, Known], dict[int, Sighting]]
+
+
+def _recorded(
+    world: World, arrays: list[Array], queue: Heard, only: Mapping[int, set[int]] | None
+) -> Iterator[Recorded]:
+    """Yield what the store has of attempts: small arrays many at a time."""
+    wanted = [array for array in arrays if only is None or only.get(array.id)]
+    while wanted:
+        found: list[Recorded] = []
+        size = 0
+        with world.store.read() as view:
+            while wanted and size < AT_ONCE:
+                array = wanted.pop(0)
+                indices = None if only is None else only[array.id]
+                known = attempts.known(view, array.id, indices, but=queue.rests(array))
+                found.append((array, known, attempts.sightings(view, array.id, known.keys())))
+                size += len(known)
+        yield from found
 
 
 def _settle_by_history(
@@ -239,25 +318,8 @@ def _apply(world: World, fence: int, told: list[Told], now: datetime, report: Re
     report.changed += len(told)
     ended = [one for one in told if one.answer.state in FINAL]
     report.ended += len(ended)
-    _close(world, ended, report)
-
-
-def _close(world: World, ended: list[Told], report: Report) -> None:
-    """Tell runners what is over without a sealed record: a requeue runs nothing of it again.
-
-    Of an array that is over as a whole its manifest is taken away, soon.
-    """
     arrays = {one.array.id: one.array for one in ended if not _is_sealed(one.seen)}
-    for array in arrays.values():
-        with world.store.read() as view:
-            indices = attempts.over(view, array.id)
-        if len(indices) == array.size:
-            continue
-        try:
-            path = world.folder(array.token) / place.OVER
-            world.transport.put(str(path), over.encode(indices))
-        except TransportError as error:
-            report.odd.append(str(error))
+    report.is_told &= over.tell(world, arrays.values(), report.odd)
 
 
 def _is_sealed(seen: Evidence) -> bool:
@@ -265,19 +327,18 @@ def _is_sealed(seen: Evidence) -> bool:
     return last is not None and last.is_sealed
 
 
-def _plan(world: World, fence: int, report: Report, limits: Limits | None) -> None:
-    """Plan arrays for what is READY, as far as the cluster has room."""
+def _plan(world: World, fence: int, todo: Todo, report: Report, limits: Limits | None) -> bool:
+    """Plan arrays for what is READY, as far as the cluster has room; return whether it was done."""
     who = {"user": world.user, "cluster": world.cluster}
-    live = _arrays(world, Intent.INTENDED, Intent.SENDING, Intent.ACCEPTED)
+    live = [array for array in todo.arrays if array.intent is not Intent.ENDED]
     refused = [array for array in live if array.not_before and array.intent is Intent.INTENDED]
-    with world.store.read() as view:
-        if not refused and not attempts.has_ready(view, **who):
-            return
+    if not refused and not todo.has_ready:
+        return False
     try:
         limits = limits or world.scheduler.limits()
     except SchedulerError as error:
         report.odd.append(str(error))
-        return
+        return False
     now = world.clock.now()
     with world.store.write() as tx:
         lease.check_fence(tx, **who, fence=fence)
@@ -293,6 +354,7 @@ def _plan(world: World, fence: int, report: Report, limits: Limits | None) -> No
         for planned in list(arrays_of.plan(ready, stages, limits, room, _busy(live))):
             attempts.insert_array(tx, planned, token=send.new_token(), now=now, **who)
         failpoint.hit("reconciler.plan")
+    return True
 
 
 def _room(limits: Limits, live: list[Array]) -> int | None:

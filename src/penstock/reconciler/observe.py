@@ -33,10 +33,11 @@ class Heard:
         own = self.single.get(array.id, {}).get(index)
         if own is not None:
             return own
+        last = None
         for task in self.shared.get(array.id, ()):
             if task.tasks is not None and index in task.tasks:
-                return task
-        return None
+                last = _newer(last, task)
+        return last
 
     def cancelled_whole(self, array: Array) -> Task | None:
         """Return the word on an array that was cancelled before any of it could start.

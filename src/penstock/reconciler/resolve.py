@@ -26,11 +26,8 @@ def by_runners(world: World, fence: int, arrays: Iterable[Array]) -> None:
                 _adopt(tx, array.id, fence, job)
 
 
-def by_users(world: World, fence: int) -> None:
+def by_users(world: World, fence: int, told: Iterable[resolutions.Answer]) -> None:
     """Do with arrays as their users said; an answer that comes too late changes nothing."""
-    who = {"user": world.user, "cluster": world.cluster}
-    with world.store.read() as view:
-        told = resolutions.answers(view, **who)
     for one in told:
         with world.store.write() as tx:
             if one.intent is Intent.SENDING and one.job is not None:

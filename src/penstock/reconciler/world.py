@@ -2,7 +2,7 @@
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +13,13 @@ from penstock.scheduler.protocol import Scheduler
 from penstock.settings import Settings
 from penstock.store.connection import Store
 from penstock.transport.protocol import Transport
+
+
+@dataclass
+class Memory:
+    """What a process remembers of its last cycle: only to spare work."""
+
+    told_under: int | None = None  # the fence under which it told runners all that is over
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class World:
     user: str
     uid: int
     alias: str = ""  # of the cluster in the settings, where it is reached by SSH
+    memory: Memory = field(default_factory=Memory)
 
     @property
     def capabilities(self) -> Capabilities:

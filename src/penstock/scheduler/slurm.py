@@ -67,6 +67,7 @@ class SlurmScheduler:
         self._met_limit = False
         self._fields: frozenset[str] | None = None  # of sacct; None: it has not answered yet
         self._is_first = True
+        self._told: tuple[object, Capabilities] | None = None  # and of what they were made
 
     def capabilities(self) -> Capabilities:
         """Cost: 2 RPCs, once: the configuration, and a ping that scontrol adds.
@@ -80,14 +81,19 @@ class SlurmScheduler:
             self._is_first = False
             with suppress(SchedulerError):
                 self._history_fields()
-        return Capabilities(
-            name="slurm",
-            version=version,
-            cluster=configured.get("ClusterName", ""),
-            has_accounting=self._fields is None or bool(self._fields),
-            min_job_age_s=_number(configured.get("MinJobAge", ""), 300),
-            accounting_lag_s=self._lag_s,
-        )
+        has_accounting = self._fields is None or bool(self._fields)
+        made_of = configured, has_accounting
+        if self._told is None or self._told[0] != made_of:
+            can = Capabilities(
+                name="slurm",
+                version=version,
+                cluster=configured.get("ClusterName", ""),
+                has_accounting=has_accounting,
+                min_job_age_s=_number(configured.get("MinJobAge", ""), 300),
+                accounting_lag_s=self._lag_s,
+            )
+            self._told = made_of, can
+        return self._told[1]
 
     @cached_property
     def _version(self) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from penstock.store.moves import apply
 
 __all__ = [
     "apply", "arrays", "dissolve", "elements", "finished_arrays", "has_live", "has_ready",
-    "insert_array", "known", "live_counts", "ready", "ready_stages", "refuse", "sightings",
+    "insert_array", "known", "live_counts", "partly_over", "ready", "ready_stages", "refuse", "sightings",
     "stages", "update_array",
 ]  # fmt: skip
 
@@ -68,7 +68,7 @@ def ready_stages(tx: Connection, *, user: str, cluster: str) -> list[int]:
 
 def ready(tx: Connection, *, user: str, cluster: str) -> Iterator[ReadyRun]:
     """Yield the runs to be planned, by stage and then by id; streamed."""
-    found = tx.execute(
+    found = tx.stream(
         "SELECT "
         + _ELEMENT.format("run.attempt + 1")
         + _READY.replace(" WHERE", " JOIN experiment ON experiment.id = run.experiment_id WHERE")
@@ -359,6 +359,20 @@ def over(view: Connection, array_id: int) -> list[int]:
         "SELECT idx FROM attempt WHERE array_id = ? AND NOT " + _IS_LIVE, (array_id,)
     )
     return [index for (index,) in found]
+
+
+def partly_over(view: Connection, array_ids: Iterable[int]) -> dict[int, list[int]]:
+    """Return the indices that failed or were cancelled, of arrays that have such."""
+    found: dict[int, list[int]] = {}
+    for batch in rows.batches(array_ids):
+        told = view.execute(
+            f"SELECT array_id, idx FROM attempt WHERE array_id IN {rows.marks(batch)}"
+            " AND state IN ('failed', 'cancelled') ORDER BY 1, 2",
+            batch,
+        )
+        for array, index in told:
+            found.setdefault(array, []).append(index)
+    return found
 
 
 def live_counts(tx: Connection, *, user: str, cluster: str) -> dict[int, dict[State, int]]:

@@ -6,7 +6,7 @@ stands behind ``dialect``. Nothing here, or on a hot path, imports SQLAlchemy.
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,22 @@ class Connection:
         self._raw = raw
         self._dialect = dialect
         self._clock = clock
+        self._streams: list[Generator[tuple[Any, ...]]] = []
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        """Run a statement; return its rows."""
-        return iter(self._raw.execute(sql, params))
+        """Run a statement; return its rows, all of which are read by then."""
+        cursor = self._raw.execute(sql, params)
+        return iter(() if cursor.description is None else cursor.fetchall())
 
     def stream(self, sql: str, params: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        """Run a statement of very many rows; yield them as they come."""
-        return self._dialect.stream(self._raw, sql, params)
+        """Run a statement of very many rows; yield them as they come, in this transaction only."""
+        self._streams.append(self._dialect.stream(self._raw, sql, params))
+        return self._streams[-1]
+
+    def end_streams(self) -> None:
+        """End what was not read to its end: SQLite keeps its lock for it, and nobody commits."""
+        while self._streams:
+            self._streams.pop().close()
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         """Run a statement for each row; return how many rows it changed."""
@@ -121,7 +129,11 @@ class Store:
         try:
             raw = self._begun(writes=writes)
             try:
-                yield Connection(raw, dialect, self.clock)
+                tx = Connection(raw, dialect, self.clock)
+                try:
+                    yield tx
+                finally:
+                    tx.end_streams()
                 dialect.commit(raw)
             except BaseException:
                 if raw.in_transaction:  # a full disk, for one, has already rolled back

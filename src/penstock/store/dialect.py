@@ -3,7 +3,7 @@
 Statements are the same for both: ``?`` for parameters, no function that only one of them knows.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,10 @@ class Cursor(Protocol):
 
     @property
     def rowcount(self) -> int: ...  # noqa: D102
+    @property
+    def description(self) -> Any: ...  # noqa: D102  None: no rows can come
     def fetchone(self) -> Any: ...  # noqa: D102
+    def fetchall(self) -> list[Any]: ...  # noqa: D102
     def __iter__(self) -> Iterator[Any]: ...
 
 
@@ -57,7 +60,7 @@ class Dialect(Protocol):
         """Make a transaction count."""
         ...
 
-    def stream(self, raw: Raw, sql: str, params: Sequence[Any]) -> Iterator[Any]:
+    def stream(self, raw: Raw, sql: str, params: Sequence[Any]) -> Generator[Any]:
         """Yield rows of which there may be too many for memory."""
         ...
 

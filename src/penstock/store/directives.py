@@ -64,6 +64,17 @@ def open_(tx: Connection, *, user: str, cluster: str) -> list[Directive]:
     return [Directive(made, owner, verb, run, moment(at)) for made, owner, verb, run, at in found]
 
 
+def are_open(view: Connection, *, user: str, cluster: str) -> bool:
+    """Return whether a user's runs have directives that are not done."""
+    found = view.one(
+        "SELECT 1 FROM directive JOIN run ON run.id = directive.run_id"
+        " JOIN stage ON stage.id = run.stage_id JOIN submission ON submission.id = submission_id"
+        " WHERE done_at IS NULL AND submission.owner = ? AND submission.cluster = ? LIMIT 1",
+        (user, cluster),
+    )
+    return found is not None
+
+
 def close(tx: Connection, ids: Iterable[int], now: datetime) -> None:
     """Say that directives are done."""
     tx.executemany(

@@ -8,7 +8,7 @@ snapshot. Transactions are short, so a lock for each user would save little and 
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -115,9 +115,13 @@ class _Count:
     """What statements without an answer came to."""
 
     rowcount: int = 0
+    description: None = None
 
     def fetchone(self) -> None:
         return None
+
+    def fetchall(self) -> list[Any]:
+        return []
 
     def __iter__(self) -> Iterator[Any]:
         return iter(())
@@ -179,7 +183,7 @@ class Session:
             count += self.raw.execute(said, list(chain.from_iterable(some))).rowcount
         return _Count(count)
 
-    def stream(self, sql: str, params: Sequence[Any]) -> Iterator[Any]:
+    def stream(self, sql: str, params: Sequence[Any]) -> Generator[Any]:
         """Yield rows, some thousand at a time; the end of the transaction ends it too."""
         self._streams += 1
         name = f"stream{self._streams}"
@@ -281,7 +285,7 @@ class PostgreSQL:
         if said != "COMMIT":
             raise StoreError(f"the store {self.name} took back a transaction in which an error was")
 
-    def stream(self, raw: Raw, sql: str, params: Sequence[Any]) -> Iterator[Any]:
+    def stream(self, raw: Raw, sql: str, params: Sequence[Any]) -> Generator[Any]:
         """Yield rows, some thousand at a time."""
         return cast(Session, raw).stream(sql, params)
 

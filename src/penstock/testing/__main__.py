@@ -4,6 +4,7 @@ With numbers after a seed (``253 4,17``) only these of its faults happen. ``shri
 the fewest with which it fails; ``mutations`` for the first seed that finds each deliberate fault.
 """
 
+import gc
 import os
 import sys
 import tempfile
@@ -56,6 +57,12 @@ class Tally:
             yield f"{name:<16} {self.found[name]}"
 
 
+def _spare() -> None:
+    """Look for garbage seldom: a history leaves little, and goes within a second."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+
+
 def _one(task: tuple[int, str]) -> tuple[Outcome, float]:
     seed, folder = task
     own = Path(folder) / str(os.getpid())
@@ -69,7 +76,7 @@ def many(seeds: range, processes: int = 2) -> Tally:
     """Run histories, on several cores where there are many; print those that fail."""
     tally = Tally()
     count = min(processes, max(1, len(seeds) // 20))
-    with tempfile.TemporaryDirectory(dir=_memory()) as folder, Pool(count) as pool:
+    with tempfile.TemporaryDirectory(dir=_memory()) as folder, Pool(count, _spare) as pool:
         tasks = ((seed, folder) for seed in seeds)
         for outcome, core_s in pool.imap(_one, tasks, chunksize=4):
             tally.add(outcome, core_s)

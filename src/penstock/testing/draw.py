@@ -36,6 +36,7 @@ class Odds:
     skew_s: float  # how wrong the reconciler's clock may be
     record_grace_s: float
     lost_after_s: float
+    chaos_s: float  # how long things go wrong
 
 
 def odds(random: Random) -> Odds:
@@ -52,6 +53,7 @@ def odds(random: Random) -> Odds:
         skew_s=pick([0, 0, 0, 40, 400]),
         record_grace_s=pick([60, 5] if not stale_s else [60]),
         lost_after_s=pick([600, 3600]),
+        chaos_s=pick([1800] * 4 + [3600] * 4 + [7200, 14_400]),
     )
 
 

@@ -1,7 +1,9 @@
 """A host on which a simulated reconciler runs: it may crash, its clock be wrong, its store fail."""
 
+import itertools
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +13,55 @@ from penstock.reconciler.world import World
 from penstock.scheduler.slurm import SlurmScheduler
 from penstock.settings import Settings
 from penstock.store.connection import Connection, Store
+from penstock.store.dialect import Raw
+from penstock.store.sqlite import SQLite
 from penstock.testing.draw import USER
 from penstock.testing.model import Clock, Cluster
 from penstock.testing.transport import ModelTransport
 
 
+class InMemory(SQLite):
+    """A copy of a store in this process's memory: SQLite with its locks, and no disk to wait for.
+
+    As in a file another connection is refused while one writes; it is gone with ``close``.
+    """
+
+    _count = itertools.count()
+
+    def __init__(self, template: Path) -> None:
+        super().__init__(template.with_name("penstock.db"), 0)
+        self._uri = f"file:/penstock-{next(self._count)}?vfs=memdb"
+        self._kept = sqlite3.connect(self._uri, uri=True)
+        with closing(sqlite3.connect(template)) as whole:
+            whole.backup(self._kept)
+
+    def identity(self) -> tuple[int, ...]:
+        """Return what is always the same: nobody replaces it."""
+        return (0,)
+
+    def connect(self) -> Raw:
+        """Return a connection that waits for no other: in simulated time none would go on."""
+        raw = sqlite3.connect(self._uri, uri=True, isolation_level=None, timeout=0)
+        raw.execute("PRAGMA foreign_keys = ON")
+        return raw
+
+    def close(self) -> None:
+        """Forget it."""
+        self._kept.close()
+
+
 class FaultyStore(Store):
     """A store whose transactions fail when ``fails`` says how: "busy", "full", "unsure"."""
 
-    def __init__(self, path: Path, clock: Clock, fails: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        fails: Callable[[], str] = str,
+        memory: InMemory | None = None,
+    ) -> None:
         super().__init__(f"sqlite:///{path}", busy_s=0, clock=clock)
+        self.dialect = memory or self.dialect
         self.is_dead = False  # its process was killed
         self._fails = fails
 
@@ -53,8 +94,14 @@ class Host:
     """One process after another, on one clock."""
 
     def __init__(
-        self, name: str, cluster: Cluster, transport: ModelTransport, settings: Settings
+        self,
+        name: str,
+        cluster: Cluster,
+        transport: ModelTransport,
+        settings: Settings,
+        memory: InMemory | None = None,
     ) -> None:
+        self.memory = memory  # its store, where that is no file
         self.name, self.cluster, self.transport = name, cluster, transport
         self.settings = settings
         self.clock = Clock(cluster)
@@ -65,7 +112,8 @@ class Host:
     def begin(self) -> None:
         """Begin a process anew: nothing but files is left of the last one."""
         self.count += 1
-        self.store = FaultyStore(self.settings.root / "penstock.db", self.clock, self._fails)
+        path = self.settings.root / "penstock.db"
+        self.store = FaultyStore(path, self.clock, self._fails, self.memory)
         self.world: World = _Named(
             settings=self.settings,
             store=self.store,

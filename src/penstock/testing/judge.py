@@ -29,6 +29,7 @@ class Verdict:
     state: State
     cause: str
     decided: tuple[float, float]  # between these times
+    told_at: float  # a cycle was done by then, in which runners were told of it
     executions: tuple[Execution, ...]
     segments: tuple[Row, ...]  # of the last attempt
     is_withdrawn: bool  # cancelled while it waited
@@ -47,7 +48,7 @@ class Verdict:
 
     def wrong(self) -> str:
         """Return what is wrong with its end, or nothing."""
-        if self.executions and self.executions[-1].began_at > self.decided[1]:
+        if self.executions and self.executions[-1].began_at > self.told_at:
             return f"run {self.run} was run again when it had been told to be over"
         said = (self.state.value, self.cause)
         right = self._right()

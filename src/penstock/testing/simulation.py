@@ -7,10 +7,8 @@ their worst for a while, then lets all be well, and looks whether every run ende
 really did. The same seed gives the same history.
 """
 
-import shutil
 import traceback
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,12 +24,12 @@ from penstock.reconciler import send
 from penstock.reconciler.cycle import cycle
 from penstock.settings import Settings
 from penstock.store import directives, resolutions, submissions
-from penstock.store.connection import Store, open_store
+from penstock.store.connection import open_store
 from penstock.store.submissions import NewSubmission
 from penstock.testing import draw
 from penstock.testing.draw import USER
 from penstock.testing.files import StaleFiles
-from penstock.testing.hosts import Host
+from penstock.testing.hosts import FaultyStore, Host, InMemory
 from penstock.testing.judge import Verdict
 from penstock.testing.mischief import Mischief
 from penstock.testing.outcome import Outcome
@@ -41,7 +39,6 @@ from penstock.testing.transport import Fault, ModelTransport
 from penstock.testing.witness import Witness
 from penstock.wire import place
 
-CHAOS_S = 4 * 3600.0  # how long things go wrong
 HOME = Path("/project/.penstock")  # in the model's memory
 PEACE_S = 10 * 24 * 3600.0  # how long all may take once they are well again
 
@@ -67,20 +64,24 @@ class History:
         self.runners = Runners(self.cluster, self.files, lambda _: draw.command(self.random), seed)
         self.mischief = Mischief(self.cluster, self.random, self._tell)
         self.began_at = self.cluster.now
-        self.chaos_until = self.began_at + CHAOS_S
-        self.hosts = [self._host(folder, "one"), self._host(folder, "two")]
-        self.is_peace = False
-        self.acting: list[Host] = []
-        self.decided: dict[int, tuple[float, float]] = {}  # between when a run's end was written
-
-    def _host(self, folder: Path, name: str) -> Host:
+        self.chaos_until = self.began_at + self.odds.chaos_s
+        self.memory = InMemory(template(folder))
         settings = Settings(
             root=folder,
             home=HOME,
             lost_after_s=self.odds.lost_after_s,
             record_grace_s=self.odds.record_grace_s,
         )
-        host = Host(name, self.cluster, self.transport, settings)
+        self.hosts = [self._host(name, settings) for name in ("one", "two")]
+        path = folder / "penstock.db"
+        self.store = FaultyStore(path, self.cluster.clock, memory=self.memory)  # as others open it
+        self.is_peace = False
+        self.acting: list[Host] = []
+        self.decided: dict[int, tuple[float, float]] = {}  # between when a run's end was written
+        self.told: dict[int, float] = {}  # when runners had been told of it at the latest
+
+    def _host(self, name: str, settings: Settings) -> Host:
+        host = Host(name, self.cluster, self.transport, settings, self.memory)
         host.fails = self._store_fault
         return host
 
@@ -151,6 +152,8 @@ class History:
             self.outcome.errors.append(repr(error))
         for host in self.hosts:
             host.end()
+        self.store.close()
+        self.memory.close()
         return self.outcome
 
     def _live(self) -> None:
@@ -189,24 +192,16 @@ class History:
             stages=(stage,),
         )
         runs = ((0, params) for params in sweeps.combine(stage.sweep, submissions.param))
-        with self._store() as store, store.write() as tx:
+        with self.store.write() as tx:
             submissions.insert(tx, new, runs, self.cluster.clock.now())
         self.outcome.runs += size
-
-    @contextmanager
-    def _store(self) -> Iterator[Store]:
-        """Open the store for a process that this history is not about."""
-        store = Store(self.hosts[0].store.url, clock=self.cluster.clock)
-        try:
-            yield store
-        finally:
-            store.close()
 
     def _cycle(self, host: Host) -> None:
         self.outcome.cycles += 1
         began_at = self.cluster.now
         self.acting.append(host)
         look, plan = self.random.random() < 0.7, self.random.choice([None, True, False])
+        is_whole = False
         try:
             report = cycle(host.world, look=look or not self._is_chaos(), plan=plan)
         except Tripped:
@@ -217,18 +212,21 @@ class History:
             if self.is_peace or "bug" in error.hint:
                 self.outcome.errors.append(f"{type(error).__name__}: {error}")
         else:
+            is_whole = not report.is_other
             for odd in report.odd:
                 self._tell(f"{host.name}: {odd}")
         finally:
             self.acting.pop()
         if not self.acting:  # else another is in the midst of a transaction
-            self._after(began_at)
+            self._after(began_at, is_whole=is_whole)
 
-    def _after(self, began_at: float) -> None:
+    def _after(self, began_at: float, *, is_whole: bool) -> None:
         """Note what has ended, and close arrays as ``reconciler.fold`` does with files."""
-        with self._store() as store, store.read() as view:
+        with self.store.read() as view:
             for (run,) in view.execute(f"SELECT id FROM run WHERE state IN {_OVER}"):  # noqa: S608
                 self.decided.setdefault(run, (began_at, self.cluster.now))
+                if is_whole:
+                    self.told.setdefault(run, self.cluster.now)
             ended = list(view.execute("SELECT token FROM job_array WHERE intent = 'folded'"))
         for (token,) in ended:
             path = f"{HOME}/arrays/{token}/{place.MANIFEST}"
@@ -249,7 +247,7 @@ class History:
     def _ask_cancel(self) -> None:
         run = self.random.randint(1, self.outcome.runs)
         self._tell(f"run {run} shall be cancelled")
-        with self._store() as store, store.write() as tx:
+        with self.store.write() as tx:
             directives.insert(
                 tx, directives.CANCEL, [run], user=USER.name, now=self.cluster.clock.now()
             )
@@ -284,7 +282,7 @@ class History:
 
     def _answer(self) -> None:
         """Answer what Penstock asks, as a user does who knows what really is."""
-        with self._store() as store, store.read() as view:
+        with self.store.read() as view:
             asked = resolutions.sending(view, user=USER.name)
         for one in asked:
             if not one.question or one.is_answered:
@@ -292,7 +290,7 @@ class History:
             job = min(self.cluster.jobs_of(one.token), default=None)
             self._tell(f"{one.token} is {'not there' if job is None else f'job {job}'}")
             self.outcome.asks += 1
-            with self._store() as store, store.write() as tx:
+            with self.store.write() as tx:
                 now = self.cluster.clock.now()
                 resolutions.answer(tx, one.token, job=job, user=USER.name, now=now)
 
@@ -310,12 +308,12 @@ class History:
                 outcome.stuck.append(f"run {one.run} is {one.state}")
 
     def _rows(self) -> list[Verdict]:
-        with self._store() as store, store.read() as view:
+        with self.store.read() as view:
             return [self._verdict(row) for row in view.execute(_ROWS)]
 
     def evidence(self) -> list[str]:
         """Return what the store believes of each run and why, and what a witness saw."""
-        with self._store() as store, store.read() as view:
+        with self.store.read() as view:
             rows = list(view.execute(_ROWS))
             seen = list(view.execute(_SEEN))
         lines = []
@@ -343,6 +341,7 @@ class History:
             state=State(state),
             cause=cause,
             decided=self.decided.get(run, (self.cluster.now, self.cluster.now)),
+            told_at=self.told.get(run, self.cluster.now),
             executions=tuple(one for one in self.runners.executions if one.run == uid),
             segments=tuple(self.cluster.segments(token, index)) if token else (),
             is_withdrawn=self.cluster.was_withdrawn(token, index),
@@ -377,6 +376,5 @@ def template(folder: Path) -> Path:
 
 
 def history(seed: int, folder: Path, only: Collection[int] | None = None) -> Outcome:
-    """Run one history in a folder (best in memory), and judge it."""
-    shutil.copyfile(template(folder), folder / "penstock.db")
+    """Run one history, and judge it; the folder keeps the empty store to begin with."""
     return History(seed, folder, only).run()
