@@ -9,6 +9,7 @@ really did. The same seed gives the same history.
 
 import traceback
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -30,6 +31,7 @@ from penstock.testing import draw
 from penstock.testing.draw import USER
 from penstock.testing.files import StaleFiles
 from penstock.testing.hosts import FaultyStore, Host, InMemory
+from penstock.testing.jobs import Plan, Process
 from penstock.testing.judge import Verdict
 from penstock.testing.mischief import Mischief
 from penstock.testing.outcome import Outcome
@@ -61,20 +63,16 @@ class History:
         self.files.stale_s = self.odds.stale_s
         self.transport.memory = self.transport.files = self.files
         self.transport.fault = self._spoil
-        self.runners = Runners(self.cluster, self.files, lambda _: draw.command(self.random), seed)
+        self.runners = Runners(self.cluster, self.files, self._command, seed)
         self.mischief = Mischief(self.cluster, self.random, self._tell)
         self.began_at = self.cluster.now
         self.chaos_until = self.began_at + self.odds.chaos_s
         self.memory = InMemory(template(folder))
-        settings = Settings(
-            root=folder,
-            home=HOME,
-            lost_after_s=self.odds.lost_after_s,
-            record_grace_s=self.odds.record_grace_s,
-        )
+        settings = _settings(folder, self.odds.lost_after_s, self.odds.record_grace_s)
         self.hosts = [self._host(name, settings) for name in ("one", "two")]
         path = folder / "penstock.db"
         self.store = FaultyStore(path, self.cluster.clock, memory=self.memory)  # as others open it
+        self.tokens: list[str] = []  # all that were given to arrays
         self.is_peace = False
         self.acting: list[Host] = []
         self.decided: dict[int, tuple[float, float]] = {}  # between when a run's end was written
@@ -86,6 +84,9 @@ class History:
         return host
 
     # --- what is drawn ---
+
+    def _command(self, process: Process) -> Plan:
+        return draw.command(self.random, process.restart, is_brisk=self.odds.is_brisk)
 
     def _is_chaos(self) -> bool:
         return self.cluster.now < self.chaos_until
@@ -104,7 +105,9 @@ class History:
         self.outcome.story.append(f"{self.cluster.now - self.began_at:9.1f}  {shown}")
 
     def _spoil(self, argv: list[str]) -> Fault | None:
-        if not self._is_chaos() or self.random.random() >= self.odds.call:
+        is_sending = argv[0] == "sbatch" and "--parsable" in argv  # seldom, and all depends on it
+        odds = min(0.5, self.odds.call * (draw.SENDING if is_sending else 1))
+        if not self._is_chaos() or self.random.random() >= odds:
             return None
         fault = self.random.choice(draw.LOST_CALLS)
         if fault is Fault.MISSING and argv[0] == "sacct":
@@ -125,12 +128,13 @@ class History:
         if not self._is_chaos():
             return
         at = self.random.random()
-        if at < self.odds.crash and self._happens():
+        crash = self.odds.crash * (draw.SENDING if name in draw.WHEN_SENDING else 1)
+        if at < crash and self._happens():
             self.outcome.crashes += 1
             self._tell(f"{self.acting[-1].name} dies at {name}")
             self.acting[-1].die()
             raise Tripped(name)
-        is_pause = self.odds.crash <= at < self.odds.crash + self.odds.pause
+        is_pause = crash <= at < crash + self.odds.pause
         if is_pause and len(self.acting) == 1 and self._happens():
             self._tell(f"{self.acting[-1].name} is suspended at {name}")
             self.cluster.advance(self.random.choice([0, 10, 130, 700]))
@@ -159,15 +163,31 @@ class History:
     def _live(self) -> None:
         for _ in range(self.random.choice([1, 1, 2])):
             self._submit()
+        length_s = self.odds.chaos_s
+        nights = [self.random.random() * length_s for _ in range(self.odds.nights)]
         while self._is_chaos():
+            if nights and self.cluster.now - self.began_at >= min(nights):
+                nights.remove(min(nights))
+                self._night()
             self.cluster.advance(self.random.choice([1, 5, 20, 60, 300]))
             self._cycle(self.random.choice([*self.hosts[:1] * 4, self.hosts[1]]))
             if self.random.random() < self.odds.mischief and self._happens():
                 self._mischief()
         self._peace()
 
+    def _night(self) -> None:
+        """Let things go on while nobody looks; the trouble lasts as much longer."""
+        away_s = self.random.choice([900, 3600])
+        self._tell(f"nobody looks for {away_s} s")
+        self.chaos_until += away_s
+        for _ in range(6):
+            self.cluster.advance(away_s / 6)
+            if self._happens():
+                self.mischief.happen()
+
     def _token(self) -> str:
-        return f"ps-{self.random.getrandbits(64):016x}"
+        self.tokens.append(f"ps-{self.random.getrandbits(64):016x}")
+        return self.tokens[-1]
 
     def _submit(self) -> None:
         size = self.random.choice([1, 3, 9, 14])
@@ -272,7 +292,7 @@ class History:
             self._heal()
             self._answer()
             self.cluster.advance(wait_s)
-            wait_s = min(wait_s * 1.3, 3600)
+            wait_s = min(wait_s * 1.6, 3600)
             self._cycle(self.hosts[0])
         self.outcome.simulated_s = self.cluster.now - self.began_at
         self.outcome.rpcs = self.cluster.rpcs_of.get(USER.name, 0)
@@ -306,6 +326,9 @@ class History:
                     outcome.wrong.append(problem)
             else:
                 outcome.stuck.append(f"run {one.run} is {one.state}")
+        for token in self.tokens:
+            if len(jobs := self.cluster.jobs_of(token)) > 1:
+                outcome.doubled.append(f"{token} was sent as jobs {sorted(jobs)}")
 
     def _rows(self) -> list[Verdict]:
         with self.store.read() as view:
@@ -365,6 +388,13 @@ _SEEN = (
     "SELECT run_id, source, at, word, evidence.detail FROM evidence"
     " JOIN attempt ON attempt.id = attempt_id ORDER BY evidence.id"
 )
+
+
+@cache
+def _settings(folder: Path, lost_after_s: float, record_grace_s: float) -> Settings:
+    return Settings(
+        root=folder, home=HOME, lost_after_s=lost_after_s, record_grace_s=record_grace_s
+    )
 
 
 def template(folder: Path) -> Path:
