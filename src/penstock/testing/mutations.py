@@ -5,23 +5,23 @@ with MUTATIONS["resend-without-look-up"]():
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 from penstock.errors import LimitReached, Refused, SchedulerError, Unsure
 from penstock.model import state
-from penstock.model.evidence import Evidence, Known, Poll, Task, Transition
+from penstock.model.evidence import Evidence, Exit, Known, Poll, Task, Transition
 from penstock.model.run import Array, Intent
 from penstock.model.state import Cause, Kind, State
 from penstock.planning import reconcile
-from penstock.reconciler import cycle, observe, send
+from penstock.reconciler import cycle, observe, over, send
 from penstock.reconciler.world import World
-from penstock.scheduler import reply
+from penstock.scheduler import parse, reply
 from penstock.scheduler.slurm import SlurmScheduler
 from penstock.store import lease
 from penstock.testing import runners
@@ -126,11 +126,44 @@ def _over(_known: Known, _seen: Evidence, task: Task, *_more: object) -> bool:
     return state.word(task.word).kind is Kind.END
 
 
+def _ours_by_name(
+    poll: Poll, by_job: Mapping[int, Array], _known: object
+) -> Iterator[tuple[Task, Array]]:
+    for task in poll.tasks:
+        array = by_job.get(task.job)
+        if array is not None and observe.has_token(task, array.token):
+            yield task, array
+
+
+_queue = parse.queue
+
+
+def _queue_of_half(out: str, at: datetime) -> Poll:
+    head, end, _ = out.rpartition(parse.QUEUE_END)
+    return _queue(head + end, at) if end else Poll(at, (), "squeue")
+
+
 _decide = reconcile.decide
 
 
 def _decide_now(known: Known, seen: Evidence, policy: Any, now: Any) -> Any:
     return _decide(known, replace(seen, files_at=None), policy, now)
+
+
+def _first_shared(self: observe.Heard, array: Array, index: int) -> Task | None:
+    words = [*self.single.get(array.id, {}).items()]
+    words += [
+        (index, task) for task in self.shared.get(array.id, ()) if index in (task.tasks or ())
+    ]
+    return next((task for at, task in words if at == index), None)
+
+
+def _believe_code(known: Known, last: Exit) -> Transition:
+    return reconcile._from_exit(known, last, ("runner", "exit"))  # noqa: SLF001
+
+
+def _all_told(*_args: object) -> bool:
+    return True
 
 
 _ENDING = {"COMPLETING": state.Word("CG", Kind.END, State.FAILED, Cause.EXIT)}
@@ -163,4 +196,16 @@ MUTATIONS: dict[str, Mutation] = {
     "no-patience-for-records": _policy(record_grace=timedelta(0)),
     "silence-is-lost": _policy(lost_after=timedelta(0), absent_after=timedelta(0)),
     "vanished-is-withdrawn": _put(reconcile, "_was_withdrawn", lambda *_: True),
+    "sent-after-a-suspension": _put(send, "PROMPT", timedelta(days=99)),
+    "runners-not-told": _put(over, "tell", _all_told),
+    "never-caught-up": _put(over, "catch_up", _all_told),
+    "renamed-is-disowned": _put(observe, "_ours", _ours_by_name),
+    "first-segment-believed": _put(observe.Heard, "word", _first_shared),
+    "duplicate-believed": _put(reconcile, "_of_claimant", lambda seen: seen),
+    "code-after-term-believed": _put(reconcile, "_by_last_word", _believe_code),
+    "ended-by-another-clock": _put(reconcile, "LONG_AGO", timedelta(0)),
+    "exit-before-a-requeue": _put(reconcile, "_waits_again", lambda _: False),
+    "old-answer-believed": _put(reconcile, "_was_heard", lambda seen, _: seen.queue_at is not None),
+    "cut-list-believed": _put(observe.Heard, "is_cut", lambda *_: False),
+    "half-an-answer-believed": _put(parse, "queue", _queue_of_half),
 }
