@@ -100,6 +100,15 @@ def test_own_word_goes_before_a_shared_one() -> None:
     assert word.word == "RUNNING"
 
 
+def test_of_words_that_are_shared_the_latest_segment_counts() -> None:
+    first = task(range(1, 5), "REQUEUED")
+    second = task(range(1, 4), "CANCELLED by 1001", submit_at=T0 + timedelta(minutes=5))
+    for order in ((first, second), (second, first)):
+        heard = sort(replace(poll(*order), source="sacct"), [ARRAY])
+        assert heard.word(ARRAY, 3) is second
+        assert heard.word(ARRAY, 4) is first
+
+
 def test_index_that_no_word_names_was_heard_without() -> None:
     heard = sort(poll(task(frozenset({1, 2}), "PENDING")), [ARRAY])
     seen = evidence(ARRAY, 7, heard, sort(None, []), None)

@@ -62,7 +62,7 @@ def assert_right(tally: Tally) -> None:
     assert tally.failed == [], "\n".join(["make simulate SEEDS=… tells of one", *tally.lines()])
 
 
-@pytest.mark.timeout(900)  # a minute, on a machine that does nothing else
+@pytest.mark.timeout(1800)  # half a minute, on a machine that does nothing else
 def test_few_histories_are_right() -> None:
     tally = many(FEW, processes=1)
     assert_right(tally)
@@ -72,13 +72,11 @@ def test_few_histories_are_right() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(4 * 3600)  # ten minutes, on two cores that do nothing else
 def test_ten_thousand_histories_are_right() -> None:
-    """Nothing is lost or doubled; few ends are told wrongly, which are to become none."""
     tally = many(range(10_000))
-    story = "\n".join(["make simulate SEEDS=… tells of one", *tally.lines()])
-    assert [tally.found[name] for name in ("lost", "doubled", "errors")] == [0, 0, 0], story
-    assert len(tally.failed) <= 30, story
+    assert_right(tally)
+    assert tally.histories == 10_000
 
 
 def test_single_seed_prints_its_story(capsys: pytest.CaptureFixture[str]) -> None:
