@@ -16,8 +16,8 @@ from penstock.store.moves import apply
 
 __all__ = [
     "apply", "arrays", "dissolve", "elements", "finished_arrays", "has_live", "has_ready",
-    "insert_array", "known", "live_counts", "partly_over", "ready", "ready_stages", "refuse", "sightings",
-    "stages", "update_array",
+    "insert_array", "known", "live_clusters", "live_counts", "over", "partly_over", "ready",
+    "ready_stages", "refuse", "sightings", "stages", "update_array",
 ]  # fmt: skip
 
 # As the partial index has it, word for word: so that it serves.
