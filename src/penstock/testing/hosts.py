@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from penstock.errors import StoreBusyError, StoreError
@@ -12,12 +13,30 @@ from penstock.failpoint import Tripped
 from penstock.reconciler.world import World
 from penstock.scheduler.slurm import SlurmScheduler
 from penstock.settings import Settings
-from penstock.store.connection import Connection, Store
+from penstock.store.connection import Connection, Store, open_store
 from penstock.store.dialect import Raw
 from penstock.store.sqlite import SQLite
 from penstock.testing.draw import USER
 from penstock.testing.model import Clock, Cluster
 from penstock.testing.transport import ModelTransport
+
+HOME = Path("/project/.penstock")  # in the model's memory
+
+
+def template(folder: Path) -> Path:
+    """Make an empty store to copy: migrations take a second, and a history a tenth of it."""
+    path = folder / "template.db"
+    if not path.exists():
+        open_store(f"sqlite:///{path}", create=True).close()
+    return path
+
+
+@cache
+def settings_of(folder: Path, lost_after_s: float, record_grace_s: float) -> Settings:
+    """Return the settings of a simulated project."""
+    return Settings(
+        root=folder, home=HOME, lost_after_s=lost_after_s, record_grace_s=record_grace_s
+    )
 
 
 class InMemory(SQLite):

@@ -9,7 +9,6 @@ really did. The same seed gives the same history.
 
 import traceback
 from collections.abc import Collection
-from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,12 +24,11 @@ from penstock.reconciler import send
 from penstock.reconciler.cycle import cycle
 from penstock.settings import Settings
 from penstock.store import directives, resolutions, submissions
-from penstock.store.connection import open_store
 from penstock.store.submissions import NewSubmission
 from penstock.testing import draw
 from penstock.testing.draw import USER
 from penstock.testing.files import StaleFiles
-from penstock.testing.hosts import FaultyStore, Host, InMemory
+from penstock.testing.hosts import HOME, FaultyStore, Host, InMemory, settings_of, template
 from penstock.testing.jobs import Plan, Process
 from penstock.testing.judge import Verdict
 from penstock.testing.mischief import Mischief
@@ -41,7 +39,6 @@ from penstock.testing.transport import Fault, ModelTransport
 from penstock.testing.witness import Witness
 from penstock.wire import place
 
-HOME = Path("/project/.penstock")  # in the model's memory
 PEACE_S = 10 * 24 * 3600.0  # how long all may take once they are well again
 
 
@@ -68,7 +65,7 @@ class History:
         self.began_at = self.cluster.now
         self.chaos_until = self.began_at + self.odds.chaos_s
         self.memory = InMemory(template(folder))
-        settings = _settings(folder, self.odds.lost_after_s, self.odds.record_grace_s)
+        settings = settings_of(folder, self.odds.lost_after_s, self.odds.record_grace_s)
         self.hosts = [self._host(name, settings) for name in ("one", "two")]
         path = folder / "penstock.db"
         self.store = FaultyStore(path, self.cluster.clock, memory=self.memory)  # as others open it
@@ -388,21 +385,6 @@ _SEEN = (
     "SELECT run_id, source, at, word, evidence.detail FROM evidence"
     " JOIN attempt ON attempt.id = attempt_id ORDER BY evidence.id"
 )
-
-
-@cache
-def _settings(folder: Path, lost_after_s: float, record_grace_s: float) -> Settings:
-    return Settings(
-        root=folder, home=HOME, lost_after_s=lost_after_s, record_grace_s=record_grace_s
-    )
-
-
-def template(folder: Path) -> Path:
-    """Make an empty store to copy: migrations take a second, and a history a tenth of it."""
-    path = folder / "template.db"
-    if not path.exists():
-        open_store(f"sqlite:///{path}", create=True).close()
-    return path
 
 
 def history(seed: int, folder: Path, only: Collection[int] | None = None) -> Outcome:
