@@ -92,6 +92,8 @@ def _send_one(world: World, fence: int, array: Array) -> Sent:
         # Suspended meanwhile: another may have looked it up, and sent it.
         _unsend(world, fence, array, WAS_SUSPENDED)
         return Sent(array, error=SchedulerError(WAS_SUSPENDED, hint="it is sent again"))
+    with world.store.read() as view:  # another's clock may be minutes ahead: to it that was long
+        lease.check_fence(view, user=world.user, cluster=world.cluster, fence=fence)
     try:
         job = world.scheduler.submit(submission)
     except Unsure as error:

@@ -68,7 +68,7 @@ class Verdict:
         vague: set[End] = {("failed", "lost")}
         if any(state == "cancelled" for state, _ in truth):
             vague.add(("cancelled", "withdrawn"))
-        if self.executions and not self.is_asked:
+        if self.executions and (not self.is_asked or self.executions[-1].is_unsealed):
             vague |= {("failed", "signal"), ("failed", "exit")}
         return vague | {("failed", "memory") for one in self.executions if one.plan.is_oom}
 

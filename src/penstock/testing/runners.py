@@ -36,6 +36,7 @@ class Execution:
     recorded_at: float | None = None  # when it closed a sealed record
     code: int | None = None  # of that
     is_unclosed: bool = False  # it wrote one, and lost power before it was closed
+    is_unsealed: bool = False  # it wrote one of a signal's, and lost power
 
 
 @dataclass
@@ -160,6 +161,7 @@ class Runners:
                 record = self._exit(execution)
                 self._tell(self._path(execution), **record)
                 execution.is_unclosed = bool(record["sealed"])
+                execution.is_unsealed = not record["sealed"] and not execution.is_termed
             return
         element = self._elements[execution.folder, execution.index]
         record = self._exit(execution)

@@ -47,6 +47,10 @@ class History:
 
     def __init__(self, seed: int, folder: Path, only: Collection[int] | None = None) -> None:
         self.random = Random(seed)
+        # Streams of their own: one more transaction, or call, moves no more than what comes of it.
+        self.of_store, self.of_calls, self.of_trips = (
+            Random(f"{kind} {seed}") for kind in ("store", "calls", "trips")
+        )
         self.outcome = Outcome(seed)
         self.only = only
         self.count = 0  # of faults that were drawn
@@ -104,9 +108,9 @@ class History:
     def _spoil(self, argv: list[str]) -> Fault | None:
         is_sending = argv[0] == "sbatch" and "--parsable" in argv  # seldom, and all depends on it
         odds = min(0.5, self.odds.call * (draw.SENDING if is_sending else 1))
-        if not self._is_chaos() or self.random.random() >= odds:
+        if not self._is_chaos() or self.of_calls.random() >= odds:
             return None
-        fault = self.random.choice(draw.LOST_CALLS)
+        fault = self.of_calls.choice(draw.LOST_CALLS)
         if fault is Fault.MISSING and argv[0] == "sacct":
             return None  # a site without it has no accounting: that is drawn for a whole history
         if not self._happens():
@@ -115,16 +119,16 @@ class History:
         return fault
 
     def _store_fault(self) -> str:
-        if not self._is_chaos() or self.random.random() >= self.odds.store:
+        if not self._is_chaos() or self.of_store.random() >= self.odds.store:
             return ""
-        fault = self.random.choice(["busy", "full", "unsure"])
+        fault = self.of_store.choice(["busy", "full", "unsure"])
         return fault if self._happens() else ""
 
     def _trip(self, name: str) -> None:
         """Crash at a failpoint, or be suspended there while another reconciler acts."""
         if not self._is_chaos():
             return
-        at = self.random.random()
+        at = self.of_trips.random()
         crash = self.odds.crash * (draw.SENDING if name in draw.WHEN_SENDING else 1)
         if at < crash and self._happens():
             self.outcome.crashes += 1
@@ -134,7 +138,7 @@ class History:
         is_pause = crash <= at < crash + self.odds.pause
         if is_pause and len(self.acting) == 1 and self._happens():
             self._tell(f"{self.acting[-1].name} is suspended at {name}")
-            self.cluster.advance(self.random.choice([0, 10, 130, 700]))
+            self.cluster.advance(self.of_trips.choice([0, 10, 130, 700]))
             self._cycle(self.hosts[1 - self.hosts.index(self.acting[-1])])
 
     # --- the story ---
@@ -183,7 +187,7 @@ class History:
                 self.mischief.happen()
 
     def _token(self) -> str:
-        self.tokens.append(f"ps-{self.random.getrandbits(64):016x}")
+        self.tokens.append(f"ps-{len(self.tokens) + (self.outcome.seed << 20):016x}")
         return self.tokens[-1]
 
     def _submit(self) -> None:
