@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock import failpoint
-from penstock.errors import TransportError
+from penstock.errors import Fenced, TransportError
 from penstock.failpoint import Tripped
 from penstock.model.run import Intent
 from penstock.model.spec import Request
@@ -15,7 +15,7 @@ from penstock.planning import sweep
 from penstock.reconciler.cycle import cycle
 from penstock.reconciler.world import World
 from penstock.scheduler.slurm import SlurmScheduler
-from penstock.store import attempts, submissions
+from penstock.store import attempts, lease, submissions
 from penstock.store.connection import open_store
 from penstock.store.submissions import NewSubmission
 from penstock.testing.factories import make_settings, make_stage, make_sweep
@@ -148,6 +148,22 @@ def test_killed_at_an_instant_sends_once(
     assert here.jobs() == 1
     with here.world.store.read() as view:
         assert attempts.has_ready(view, user="alice", cluster=here.world.cluster) is False
+
+
+def test_nothing_is_sent_once_another_has_taken_over(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock may be minutes ahead: what was to be sent just now is long absent to it."""
+    who = {"user": "alice", "cluster": here.world.cluster}
+
+    def trip(name: str) -> None:
+        if name == "reconciler.sending":
+            lease.take(here.world.store, **who, holder="b", ttl_s=60, is_gone=lambda _: True)
+
+    monkeypatch.setattr(failpoint, "trip", trip)
+    with pytest.raises(Fenced):
+        cycle(here.world)
+    assert (here.intents(), here.jobs()) == ([Intent.SENDING], 0)
 
 
 def tripping(wanted: str) -> Callable[[str], None]:
