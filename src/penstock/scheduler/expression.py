@@ -5,7 +5,8 @@ Source: ``_print_job_job_id`` of squeue and ``_xlate_array_task_str`` of Slurm's
 """
 
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -103,3 +104,19 @@ def spell(tasks: Iterable[int]) -> str:
     if first is not None:
         pieces.append(f"{first}-{last}" if last != first else f"{first}")
     return ",".join(pieces)
+
+
+def spelled(targets: Iterable[tuple[int, int | None]], at_once: int) -> Iterator[str]:
+    """Yield ``12`` for whole jobs, ``12_[1-3,7]`` for tasks of others, so many in one."""
+    tasks: dict[int, set[int]] = defaultdict(set)
+    whole: dict[int, None] = {}
+    for job, index in targets:
+        if index is None:
+            whole[job] = None
+        else:
+            tasks[job].add(index)
+    yield from (str(job) for job in whole)
+    for job in (one for one in tasks if one not in whole):
+        every = sorted(tasks[job])
+        for start in range(0, len(every), at_once):
+            yield f"{job}_[{spell(every[start : start + at_once])}]"

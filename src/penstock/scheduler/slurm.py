@@ -3,7 +3,6 @@
 import math
 import os
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -18,7 +17,7 @@ from penstock.model.run import Capabilities, Limits
 from penstock.planning.units import slurm_time
 from penstock.scheduler import config, parse, reply, room
 from penstock.scheduler.ahead import Ahead
-from penstock.scheduler.expression import spell
+from penstock.scheduler.expression import spelled
 from penstock.scheduler.memory import Memory
 from penstock.scheduler.protocol import Submission
 from penstock.transport.protocol import Finished, Transport
@@ -310,7 +309,7 @@ class SlurmScheduler:
     def cancel(self, targets: Iterable[tuple[int, int | None]]) -> None:
         """Cost: 1 RPC for each array, whole or in part."""
         self._configuration.confirm()
-        for ids in _chunks(list(_cancelled(targets)), AT_ONCE):
+        for ids in _chunks(list(spelled(targets, AT_ONCE)), AT_ONCE):
             answer = self._run(["scancel", *ids])
             lines = [line.strip() for line in answer.err.splitlines() if line.strip()]
             bad = [line for line in lines if not GONE.search(line)]
@@ -372,21 +371,6 @@ def options(submission: Submission) -> list[str]:
     }
     named = [f"--{key}={value}" for key, value in wanted.items() if value is not None]
     return [*named, *request.options]
-
-
-def _cancelled(targets: Iterable[tuple[int, int | None]]) -> Iterator[str]:
-    """Yield ``12`` for whole jobs, ``12_[1-3,7]`` for tasks of others."""
-    tasks: dict[int, set[int]] = defaultdict(set)
-    whole: dict[int, None] = {}
-    for job, index in targets:
-        if index is None:
-            whole[job] = None
-        else:
-            tasks[job].add(index)
-    yield from (str(job) for job in whole)
-    for job, indices in tasks.items():
-        if job not in whole:
-            yield from (f"{job}_[{spell(part)}]" for part in _chunks(sorted(indices), AT_ONCE))
 
 
 def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
