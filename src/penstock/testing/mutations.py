@@ -19,7 +19,7 @@ from penstock.model.evidence import Evidence, Exit, Known, Poll, Task, Transitio
 from penstock.model.run import Array, Intent
 from penstock.model.state import Cause, Kind, State
 from penstock.planning import reconcile
-from penstock.reconciler import cycle, observe, over, send
+from penstock.reconciler import observe, over, send
 from penstock.reconciler.world import World
 from penstock.scheduler import parse, reply
 from penstock.scheduler.slurm import SlurmScheduler
@@ -96,11 +96,6 @@ def _by_any_record(known: Known, seen: Evidence) -> Transition | None:
     return reconcile._from_exit(known, last, ("runner", "exit")) if last else None  # noqa: SLF001
 
 
-def _by_open_record(known: Known, seen: Evidence) -> Transition | None:
-    last = seen.sighting.exit if seen.sighting else None
-    return _by_any_record(known, seen) if last and last.is_sealed else None
-
-
 def _policy(**changed: object) -> Mutation:
     honest = World.__dict__["policy"].fget
     return _put(World, "policy", property(lambda self: replace(honest(self), **changed)))
@@ -143,13 +138,6 @@ def _queue_of_half(out: str, at: datetime) -> Poll:
     return _queue(head + end, at) if end else Poll(at, (), "squeue")
 
 
-_decide = reconcile.decide
-
-
-def _decide_now(known: Known, seen: Evidence, policy: Any, now: Any) -> Any:
-    return _decide(known, replace(seen, files_at=None), policy, now)
-
-
 def _first_shared(self: observe.Heard, array: Array, index: int) -> Task | None:
     words = [*self.single.get(array.id, {}).items()]
     words += [
@@ -185,18 +173,15 @@ MUTATIONS: dict[str, Mutation] = {
     "claim-ignored": _all(_RESEND, _put(runners, "CLAIMS", False)),
     "fenced-runner-records": _put(runners, "FENCES", False),
     "unsealed-record-believed": _put(reconcile, "_by_record", _by_any_record),
-    "open-record-believed": _put(reconcile, "_by_record", _by_open_record),
     "reused-id-accepted": _put(observe, "belongs", _same_id),
     "one-word-for-all-tasks": _put(observe.Heard, "word", _any_word),
     "requeued-segment-is-the-end": _put(reconcile, "_is_over", _over),
     "record-of-earlier-segment": _put(reconcile, "_without_stale_exit", lambda seen, _: seen),
-    "files-read-too-early": _put(cycle, "decide", _decide_now),
     "completing-is-an-end": lambda: patch.dict(state.WORDS, _ENDING),
     "cancelled-by-its-user": _put(reconcile, "_canceller", lambda *_: Cause.USER),
     "no-patience-for-records": _policy(record_grace=timedelta(0)),
     "silence-is-lost": _policy(lost_after=timedelta(0), absent_after=timedelta(0)),
     "vanished-is-withdrawn": _put(reconcile, "_was_withdrawn", lambda *_: True),
-    "sent-after-a-suspension": _put(send, "PROMPT", timedelta(days=99)),
     "runners-not-told": _put(over, "tell", _all_told),
     "never-caught-up": _put(over, "catch_up", _all_told),
     "renamed-is-disowned": _put(observe, "_ours", _ours_by_name),
