@@ -134,7 +134,12 @@ class Days:
         self.files = Folders()
         self.transport.memory = self.transport.files = self.files
         self.transport.fault = self._spoil
-        self.runners = Runners(self.cluster, self.files, lambda _: draw.command(self.random), seed)
+        self.runners = Runners(
+            self.cluster,
+            self.files,
+            lambda process: draw.command(self.random, process.restart, is_brisk=False),
+            seed,
+        )
         self.mischief = Mischief(self.cluster, self.random, lambda _: None)
         open_store(f"sqlite:///{folder / 'penstock.db'}", create=True).close()
         self.host = Host("one", self.cluster, self.transport, Settings(root=folder, home=HOME))
