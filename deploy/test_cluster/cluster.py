@@ -133,8 +133,9 @@ class Cluster:
             listed = subprocess.run(files, cwd=ROOT, check=True, capture_output=True).stdout
             tar = ["tar", "-c", "--null", "--ignore-failed-read", "--files-from=-"]
             packed = subprocess.run(tar, cwd=ROOT, input=listed, check=True, capture_output=True)
-            self.must(machine, "mkdir", "-p", "/opt/checkout")
-            unpack = ("tar", "-x", "--no-same-owner", "-C", "/opt/checkout")
+            # Where nodes see it too: a job begins in the folder that it was sent from.
+            self.must(machine, "mkdir", "-p", "/shared/checkout")
+            unpack = ("tar", "-x", "--no-same-owner", "-C", "/shared/checkout")
             self.must(machine, *unpack, stdin=packed.stdout)
 
     def wait(self, patience_s: float = PATIENCE_S) -> None:

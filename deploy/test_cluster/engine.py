@@ -22,7 +22,7 @@ class ClusterError(Exception):
 
 
 class NoEngine(ClusterError):
-    """Nothing here can run containers."""
+    """Nothing here can run these containers."""
 
 
 def say(text: str) -> None:
@@ -138,7 +138,11 @@ def install() -> None:
     except NoEngine:
         pass
     else:
-        if engine.name == "docker" or all(map(shutil.which, ("runc", "iptables", "debootstrap"))):
+        if (
+            engine.name == "docker"
+            or not is_installable()
+            or all(map(shutil.which, ("runc", "iptables", "debootstrap")))
+        ):
             say(f"{engine.name} is here")
             return
     if shutil.which("apt-get") is None:

@@ -12,7 +12,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deploy.test_cluster.engine import ROOT, ClusterError, Engine, is_installable, run, say
+from deploy.test_cluster.engine import (
+    ROOT,
+    ClusterError,
+    Engine,
+    NoEngine,
+    is_installable,
+    run,
+    say,
+)
 
 FOLDER = ROOT / "deploy" / "cluster"
 ACCOUNTS = ROOT / "deploy" / "local_slurm" / "accounts.py"
@@ -56,7 +64,7 @@ def bring_base(engine: Engine, debian: str) -> None:
         return
     mirror = debian_mirror()
     if not (mirror and is_installable() and shutil.which("debootstrap")):
-        raise ClusterError(
+        raise NoEngine(
             f"no registry gives {image}, and to make it takes debootstrap, root and a Debian whose "
             "apt names a mirror; on another machine: docker save, and docker load here"
         )

@@ -98,8 +98,7 @@ def test_node_is_lost_under_its_runs(alice: Seat, cluster: Cluster, lost: dict[s
         for node in lost:
             assert alice.states(f"moved-{node}") == [GOOD]
     mend(cluster, *lost)
-    for node in lost:
-        alice.until(lambda node=node: not left(cluster, node, alice), "its old runners to end")
+    alice.until(lambda: not any(left(cluster, node, alice) for node in lost), "old runners to end")
     alice("tick")
     for node in lost:
         assert alice.states(f"stays-{node}") == [("failed", "node", 1)]
