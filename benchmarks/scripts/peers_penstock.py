@@ -8,7 +8,8 @@ from pathlib import Path
 from penstock.errors import SchedulerError
 from penstock.model.evidence import Evidence, Known, Sighting, Task, Transition
 from penstock.model.state import FINAL, Cause, State
-from penstock.planning.reconcile import Policy, decide
+from penstock.planning.patience import Policy
+from penstock.planning.reconcile import decide
 from penstock.scheduler import parse
 from penstock.scheduler.expression import parse as read
 

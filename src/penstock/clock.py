@@ -11,6 +11,9 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """Return the time, aware, in UTC."""
 
+    def monotonic(self) -> float:
+        """Return seconds since some instant; nobody sets this clock, on this host alone."""
+
     def sleep(self, seconds: float) -> None:
         """Wait."""
 
@@ -21,6 +24,10 @@ class SystemClock:
     def now(self) -> datetime:
         """Return the time, aware, in UTC."""
         return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds since some instant; nobody sets this clock, on this host alone."""
+        return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         """Wait."""

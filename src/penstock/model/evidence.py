@@ -1,7 +1,7 @@
 """What was seen, by whom and when; and what follows from it."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from penstock.model.state import Cause, State
 
@@ -110,6 +110,7 @@ class Known:
     cancel_asked: bool = False
     cause: Cause | None = None
     reason: str = ""
+    missed: timedelta = timedelta(0)  # for how long this process itself has seen that
 
 
 @dataclass(frozen=True)

@@ -11,25 +11,14 @@ Whom to believe, in this order:
 No answer changes nothing.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from penstock.model.evidence import Evidence, Exit, Known, Task, Transition
 from penstock.model.state import Cause, Kind, State, Word, cancelled_by, is_held, word
+from penstock.planning.patience import Policy, waited
 from penstock.wire.claim import UNRECORDED
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How long to wait for whom."""
-
-    record_grace: timedelta  # how long a record may come after the scheduler's word
-    absent_after: timedelta  # MinJobAge and the accounting's lag: when a silence means something
-    lost_after: timedelta  # how long nobody may have heard of a run
-    has_accounting: bool
-    uid: int  # the user's own
-
 
 CLOCKS_DIFFER: Final = timedelta(seconds=5)  # at most, between the nodes of a cluster
 LONG_AGO: Final = timedelta(hours=1)  # by no clock of ours less: it may be wrong by minutes
@@ -159,10 +148,10 @@ def _by_absence(
         return ASK
     last = seen.sighting.exit if seen.sighting and not _waits_again(known) else None
     since = known.unknown_since or now
-    if last is not None and not policy.has_accounting and now - since >= policy.record_grace:
+    if last is not None and not policy.has_accounting and waited(known, now, policy.record_grace):
         return _by_last_word(known, last)
     patience = policy.record_grace if known.cancel_asked else policy.absent_after
-    if _was_withdrawn(known, seen) and now - since >= patience:
+    if _was_withdrawn(known, seen) and waited(known, now, patience):
         why = ("silence", "its array is known, and it is not in it")
         cause = Cause.USER if known.cancel_asked else Cause.WITHDRAWN
         return replace(_move(known, State.CANCELLED, "", why), cause=cause, ended_at=since)
@@ -189,7 +178,7 @@ def _is_over(known: Known, seen: Evidence, task: Task, policy: Policy, now: date
     last = seen.sighting
     if last is not None and task.end_at is not None and last.opened_at > task.end_at:
         return False
-    return now - (known.unknown_since or now) >= policy.absent_after
+    return waited(known, now, policy.absent_after)
 
 
 def _by_last_word(known: Known, last: Exit) -> Transition:
@@ -233,7 +222,7 @@ def _ended(
     is_plain = meaning.state is State.COMPLETED or meaning.cause is Cause.EXIT
     if is_plain and last is None:
         since = known.unknown_since or now  # when it was first missed, by the clock that asks now
-        is_late = now - since >= policy.record_grace
+        is_late = waited(known, now, policy.record_grace)
         is_old = task.end_at is not None and now - task.end_at >= LONG_AGO
         if not (is_late or is_old or _is_launch_failure(best)):
             waiting = _move(known, State.ENDING, WAITING_FOR_RECORD, why)

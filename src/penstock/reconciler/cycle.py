@@ -6,7 +6,7 @@ happened; killed anywhere it can be run again from anywhere.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from penstock import failpoint
@@ -49,6 +49,7 @@ class Report:
     polled: bool = False
     is_told: bool = True  # to runners: what is over
     collected_at: datetime | None = None  # before this all that was written was read
+    collected_s: float = 0  # the same, by a clock that nobody sets
 
 
 def cycle(
@@ -87,7 +88,7 @@ def _steps(
     is_told = over.catch_up(world, fence, report.odd)
     world.memory.told_under = None
     live = _live(world, fence)
-    report.collected_at = world.clock.now()
+    report.collected_at, report.collected_s = world.clock.now(), world.clock.monotonic()
     news = collect(world, live, report.odd)
     failpoint.hit("reconciler.collected")
     _settle(world, fence, live, observe.NOTHING, report, only=news)  # by records alone
@@ -242,8 +243,8 @@ def _settle(
     asking: list[tuple[Array, int, Known, Sighting | None]] = []
     told: list[Told] = []
     for array, known, sightings in _recorded(world, arrays, queue, only):
-        for index, state in known.items():
-            sighting = sightings.get(index)
+        for index, recorded in known.items():
+            state, sighting = _with_missed(world, recorded, report), sightings.get(index)
             seen = observe.evidence(array, index, queue, observe.NOTHING, sighting, at)
             answer = decide(state, seen, policy, now)
             if isinstance(answer, Ask):
@@ -256,6 +257,14 @@ def _settle(
     _apply(world, fence, told, now, report)
     if asking:
         _settle_by_history(world, fence, asking, queue, report)
+
+
+def _with_missed(world: World, known: Known, report: Report) -> Known:
+    """Add for how long this process has seen that nobody knows how an attempt stands."""
+    if known.unknown_since is None:
+        return known
+    world.memory.note(known.attempt, known.unknown_since, world.clock.monotonic())
+    return replace(known, missed=world.memory.missed_for(known, report.collected_s))
 
 
 Recorded = tuple[Array, dict[int, Known], dict[int, Sighting]]
@@ -316,6 +325,8 @@ def _apply(world: World, fence: int, told: list[Told], now: datetime, report: Re
         attempts.apply(tx, [one.answer for one in told], now)
         failpoint.hit("reconciler.apply")
     report.changed += len(told)
+    for one in told:
+        world.memory.note(one.answer.attempt, one.answer.unknown_since, world.clock.monotonic())
     ended = [one for one in told if one.answer.state in FINAL]
     report.ended += len(ended)
     arrays = {one.array.id: one.array for one in ended if not _is_sealed(one.seen)}

@@ -3,12 +3,13 @@
 import os
 import socket
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from penstock.clock import Clock
+from penstock.model.evidence import Known
 from penstock.model.run import Capabilities
-from penstock.planning.reconcile import Policy
+from penstock.planning.patience import Policy
 from penstock.scheduler.protocol import Scheduler
 from penstock.settings import Settings
 from penstock.store.connection import Store
@@ -17,9 +18,24 @@ from penstock.transport.protocol import Transport
 
 @dataclass
 class Memory:
-    """What a process remembers of its last cycle: only to spare work."""
+    """What a process remembers of its cycles: to spare work, and to wait no longer than it must."""
 
     told_under: int | None = None  # the fence under which it told runners all that is over
+    # By attempt: since when nobody knows how it stands, and when this process saw that it is so.
+    missed: dict[int, tuple[datetime, float]] = field(default_factory=dict)
+
+    def missed_for(self, known: Known, at_s: float) -> timedelta:
+        """Return for how long this process saw that nobody knows how an attempt stands."""
+        noted, since_s = self.missed.get(known.attempt, (None, at_s))
+        return timedelta(seconds=max(0, at_s - since_s if noted == known.unknown_since else 0))
+
+    def note(self, attempt: int, unknown_since: datetime | None, now_s: float) -> None:
+        """Remember since when an attempt is missed; nothing where that is known already."""
+        noted, _ = self.missed.get(attempt, (None, 0))
+        if unknown_since is None:
+            self.missed.pop(attempt, None)
+        elif noted != unknown_since:
+            self.missed[attempt] = unknown_since, now_s
 
 
 @dataclass(frozen=True)

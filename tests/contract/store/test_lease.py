@@ -17,6 +17,9 @@ class Hands:
     def now(self) -> datetime:
         return self.time
 
+    def monotonic(self) -> float:
+        return self.time.timestamp()
+
     def sleep(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
 

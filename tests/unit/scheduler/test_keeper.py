@@ -34,6 +34,9 @@ class Later(Clock):
     def now(self) -> datetime:
         return datetime.now(UTC) + self.by
 
+    def monotonic(self) -> float:
+        return time.monotonic()
+
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 

@@ -34,6 +34,9 @@ class Stopped(Clock):
     def now(self) -> datetime:
         return AT
 
+    def monotonic(self) -> float:
+        return AT.timestamp()
+
     def sleep(self, seconds: float) -> None:
         raise AssertionError(seconds)
 

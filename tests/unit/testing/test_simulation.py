@@ -25,6 +25,7 @@ KEPT = {
     272: "the half of a job id was believed",
     797: "the judge: what was written and not closed is no record that must be believed",
     1654: "a failed launch was a signal where a runner had been heard of before the requeue",
+    1888: "a silence that a clock some minutes behind had noted was taken for a long one",
     2160: "a reconciler that was suspended wrote files for an array that was no more",
     2724: "an accounting that turned out to be missing was waited for",
     4003: "a task that was cancelled while it waited was requeued by hand, and ran",

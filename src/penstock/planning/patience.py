@@ -1,0 +1,32 @@
+"""How long to wait for whom before a silence, or a missing record, means something. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from penstock.model.evidence import Known
+
+# What another process noted is by its clock, which may be minutes behind: then waits are longer.
+UNSURE_TIMES: Final = 10
+UNSURE_AT_MOST: Final = timedelta(minutes=10)  # … by so much
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How long to wait for whom."""
+
+    record_grace: timedelta  # how long a record may come after the scheduler's word
+    absent_after: timedelta  # MinJobAge and the accounting's lag: when a silence means something
+    lost_after: timedelta  # how long nobody may have heard of a run
+    has_accounting: bool
+    uid: int  # the user's own
+
+
+def waited(known: Known, now: datetime, patience: timedelta) -> bool:
+    """Return whether it has surely been so long that nobody knows how an attempt stands.
+
+    A process that saw it all the time waits as long as it must, whatever the clocks are set to.
+    """
+    noted = now - (known.unknown_since or now)
+    longer = min(patience * UNSURE_TIMES, patience + UNSURE_AT_MOST)
+    return known.missed >= patience or noted >= longer
