@@ -150,16 +150,23 @@ def _by_absence(
     since = known.unknown_since or now
     if last is not None and not policy.has_accounting and waited(known, now, policy.record_grace):
         return _by_last_word(known, last)
-    patience = policy.record_grace if known.cancel_asked else policy.absent_after
-    if _was_withdrawn(known, seen) and waited(known, now, patience):
-        why = ("silence", "its array is known, and it is not in it")
-        cause = Cause.USER if known.cancel_asked else Cause.WITHDRAWN
-        return replace(_move(known, State.CANCELLED, "", why), cause=cause, ended_at=since)
+    if _was_withdrawn(known, seen):
+        return _withdrawn(known, policy, now)
     heard_at = max(since, seen.sighting.heard_at) if seen.sighting else since
     if now - heard_at >= max(policy.lost_after, policy.absent_after):
         why = ("silence", f"since {since:%Y-%m-%d %H:%M:%S}Z")
         return replace(_move(known, State.FAILED, "", why), cause=Cause.LOST, ended_at=now)
     return _unknown(known, now, ("silence", "not in the queue, no end in the accounting"))
+
+
+def _withdrawn(known: Known, policy: Policy, now: datetime) -> Transition:
+    """Return that it was cancelled while it waited, once the silence is long enough."""
+    why = ("silence", "its array is known, and it is not in it")
+    if not waited(known, now, policy.record_grace if known.cancel_asked else policy.absent_after):
+        return _unknown(known, now, why)
+    cause = Cause.USER if known.cancel_asked else Cause.WITHDRAWN
+    since = known.unknown_since or now
+    return replace(_move(known, State.CANCELLED, "", why), cause=cause, ended_at=since)
 
 
 def _waits_again(known: Known) -> bool:
