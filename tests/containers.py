@@ -133,7 +133,10 @@ def mend(cluster: Cluster, *nodes: str) -> None:
     """Have Slurm use nodes again; with a network that is connected anew comes another address."""
     for node in nodes:
         address = cluster.must(node, "hostname", "-I").split()[0]
-        cluster.must("controller", "scontrol", "update", f"NodeName={node}", f"NodeAddr={address}")
+        update = ("scontrol", "update", f"NodeName={node}")
+        cluster.must("controller", *update, f"NodeAddr={address}")
+        if "DRAIN" in cluster.must("controller", "scontrol", "show", "node", node):
+            cluster.must("controller", *update, "State=RESUME")
     cluster.wait(PATIENCE_S)
 
 

@@ -75,8 +75,9 @@ def test_daemons_on_two_login_nodes_send_each_run_once(alice: Seat) -> None:
         there("daemon", "stop")
         alice.shell("mv .penstock/hidden .penstock/daemon.alice")
         alice("daemon", "stop")
-    sent = alice.shell("sacct -nXu alice -S now-1hour -o JobName%60 | grep -c -E '[.](one|two)'")
-    assert int(sent) == 20, "each run was a task of one array"
+    rows = alice.shell("sacct -nPXu alice -S now-1hour -o JobID,JobName").split()
+    arrays = {row.partition("_")[0] for row in rows if row.endswith((".one", ".two"))}
+    assert len(arrays) == 2, rows
     assert "whole" in alice("store", "check").stderr
 
 
@@ -99,7 +100,8 @@ def test_clock_of_a_login_node_is_minutes_off(alice: Seat, minutes: int) -> None
     for run in ("skew/1", "right/1"):
         for seat in (alice, off):
             attempt = seat.last(run)
-            assert 3 <= seconds(attempt, "started_at", "ended_at") < 60
+            # What is shown mixes the reader's clock and the node's: off by no more than they differ.
+            assert 0 <= seconds(attempt, "started_at", "ended_at") < 60 + 60 * abs(minutes)
     off.submit("gone", "sleep 100", request={"options": ["--hold"]})
     off("cancel", "gone/1")
     assert off.states("gone") == [("cancelled", "user", 1)]

@@ -115,18 +115,22 @@ def test_node_is_lost_under_its_runs(alice: Seat, cluster: Cluster, lost: dict[s
 
 
 def test_command_ends_by_itself_on_a_node_that_is_cut_off(alice: Seat, cluster: Cluster) -> None:
-    """Its own record is final: what Slurm starts again of it runs nothing."""
+    """Its own record is final: what Slurm starts again of it, elsewhere, runs nothing."""
     alice.submit("ends", held(alice, "ends"), **on("n3"))
     alice.until(lambda: len(begun(alice)) == 1, "the command")
     with cut_off(cluster, "n3"):
         alice.write("ends.gate", "")
         assert alice.states("ends") == [GOOD]
         wait_until_down(cluster, "n3")
+        update(alice, "ends", "ReqNodeList=")
     mend(cluster, "n3")
-    alice.until(lambda: not alice.run("squeue", "-h", "--me").stdout, "what Slurm requeued")
+    job = str(alice.last("ends/1")["array_job"])
+    queued = ("squeue", "--noheader", "--me", "--format=%F")
+    alice.until(lambda: job not in alice.shell('exec "$@"', *queued).split(), "its job's end")
     alice("tick")
     assert alice.states("ends") == [GOOD]
     assert begun(alice) == ["ends/1 0 n3"]
+    assert "is on the record" in alice.shell("cat .penstock/arrays/*/slurm.log")
 
 
 def update(seat: Seat, experiment: str, change: str) -> None:
