@@ -118,8 +118,10 @@ def project(cluster: Cluster, user: str = "alice", machine: str = "login1", **en
 
 def is_down(cluster: Cluster, node: str) -> bool:
     """Return whether Slurm has given a node up."""
-    shown = cluster.must("controller", "scontrol", "show", "node", node)
-    return "State=DOWN" in shown  # sinfo shows but one of its words: while jobs end, "completing"
+    shown = cluster.run("controller", "scontrol", "show", "node", node)  # it may answer late
+    return (
+        "State=DOWN" in shown.stdout
+    )  # sinfo shows but one of its words: while jobs end, "completing"
 
 
 def wait_until_down(cluster: Cluster, node: str) -> None:
