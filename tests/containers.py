@@ -117,11 +117,11 @@ def project(cluster: Cluster, user: str = "alice", machine: str = "login1", **en
 
 
 def is_down(cluster: Cluster, node: str) -> bool:
-    """Return whether Slurm has given a node up."""
-    shown = cluster.run("controller", "scontrol", "show", "node", node)  # it may answer late
-    return (
-        "State=DOWN" in shown.stdout
-    )  # sinfo shows but one of its words: while jobs end, "completing"
+    """Return whether Slurm has given a node up; not where it answers too late to say.
+
+    Of a node's words sinfo shows one, which is "completing" while jobs end.
+    """
+    return "State=DOWN" in cluster.run("controller", "scontrol", "show", "node", node).stdout
 
 
 def wait_until_down(cluster: Cluster, node: str) -> None:
