@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.acceptance.conftest import Site
 
-USUAL = {"mem": "50M", "time": "1m"}
+USUAL = {"mem": "50M", "time": "5m"}  # a busy machine needs more than one
 GOOD = ("completed", None)  # state and cause
 QUICK = {
     "PENSTOCK_ACCOUNTING_LAG_S": "1",
