@@ -51,7 +51,7 @@ def hard(installed: Path) -> Iterator[Site]:
         site.write("handler.py", HANDLER)
         eat = "x = bytearray(400 << 20); import time; time.sleep(60)"
         for text in (
-            shell("timed", "echo begun; sleep 300"),
+            shell("timed", "echo begun; sleep 300", request={"time": "1m"}),
             spec("over", "python3", "-c", eat),
             shell("left", "(setsid sleep 4321 >/dev/null 2>&1 &); echo done"),
             spec("told", "python3", "handler.py", outputs=["checkpoint"]),
