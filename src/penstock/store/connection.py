@@ -203,5 +203,5 @@ def open_store(
         fault.check_version(view.version(), store.name, VERSION)
     if store.dialect.path is not None and journal is not None:
         store.close()  # or its connection would hold the old kind for a while
-        settle_journal(store.dialect.path, journal, is_new=create)
+        settle_journal(store.dialect.path, journal, is_new=create, busy_s=busy_s)
     return store

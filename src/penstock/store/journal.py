@@ -50,6 +50,7 @@ def keep(raw: sqlite3.Connection, path: Path, wanted: str) -> None:
     if _mode(raw) != WAL:
         return
     if wanted != WAL:
+        raw.execute("PRAGMA busy_timeout = 0")  # others have it open: another time
         with contextlib.suppress(StoreError):
             put(raw, path, wanted)
     if _mode(raw) == WAL and not note(path).exists():

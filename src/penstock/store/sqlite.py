@@ -125,10 +125,10 @@ def connect(path: Path, busy_s: float) -> sqlite3.Connection:
     return raw
 
 
-def settle_journal(path: Path, wanted: str, *, is_new: bool) -> None:
+def settle_journal(path: Path, wanted: str, *, is_new: bool, busy_s: float = 30) -> None:
     """Give a store that was just made its kind of journal; see to that of another."""
     try:
-        with closing(connect(path, busy_s=5 if is_new else 0)) as raw:
+        with closing(connect(path, busy_s=5 if is_new else busy_s)) as raw:
             (journal.put if is_new else journal.keep)(raw, path, wanted)
     except sqlite3.Error as error:
         raise fault.mapped(error, path) from error

@@ -18,6 +18,7 @@ from penstock.wire import claim, over, place, spool
 
 TERM, KILL = 15, 9
 CLAIMS = FENCES = True  # a check of the check may turn them off
+BEAT_S = 200  # seldom, for each is read and stored; yet a run that beats is never called lost
 NOTHING = Plan(0.1, claim.TAKEN)  # a runner that found it may not run
 
 
@@ -32,6 +33,8 @@ class Execution:
     run: str  # uid
     plan: Plan  # of the command
     began_at: float
+    heard_at: float  # when its runner last told that it lives
+    is_running: bool = True
     is_termed: bool = False
     recorded_at: float | None = None  # when it closed a sealed record
     code: int | None = None  # of that
@@ -97,6 +100,7 @@ class Runners:
             str(entry["uid"]),
             plan,
             began_at=self.cluster.now,
+            heard_at=self.cluster.now,
         )
         element.executions.append(execution)
         self.executions.append(execution)
@@ -142,6 +146,13 @@ class Runners:
 
     # --- during ---
 
+    def beat(self) -> None:
+        """Tell of those that run that they do, as each does by itself; before somebody looks."""
+        for one in self.executions:
+            if one.is_running and self.cluster.now - one.heard_at >= BEAT_S:
+                one.heard_at = self.cluster.now
+                self._tell(self._path(one), k="beat", peak=1 << 20, cpu=0.1)
+
     def signal(self, process: Process, number: int) -> None:
         """Note a signal, as the runner does."""
         if number != TERM or not isinstance(process.data, Execution):
@@ -156,6 +167,7 @@ class Runners:
         execution = process.data
         if not isinstance(execution, Execution):
             return
+        execution.is_running = False
         if process.was_lost or process.signal == KILL:
             if process.was_lost and self.random.random() < 0.2:  # it had just ended
                 record = self._exit(execution)

@@ -220,6 +220,7 @@ class History:
     def _cycle(self, host: Host) -> None:
         self.outcome.cycles += 1
         began_at = self.cluster.now
+        self.runners.beat()
         self.acting.append(host)
         look, plan = self.random.random() < 0.7, self.random.choice([None, True, False])
         is_whole = False

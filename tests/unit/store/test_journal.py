@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from penstock.errors import StoreError
 from penstock.store import backup, journal, volume
 from penstock.store.connection import Store, open_store
+from penstock.store.sqlite import settle_journal
 
 
 def url(path: Path) -> str:
@@ -165,3 +167,17 @@ def test_reader_who_may_not_roll_back_is_told(half: Path) -> None:
     argv = [sys.executable, "-c", code, url(half)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert "cannot be" in done.stdout, done.stderr
+
+
+def test_the_kind_of_journal_is_looked_at_with_patience(path: Path) -> None:
+    """A command that finds the store held just then waits, as for all else."""
+    open_store(url(path), create=True).close()
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    release = threading.Timer(0.5, other.execute, ["COMMIT"])
+    release.start()
+    try:
+        settle_journal(path, "delete", is_new=False, busy_s=20)
+    finally:
+        release.join()
+        other.close()
