@@ -195,13 +195,16 @@ def open_store(
     Raises StoreError where there is none, where it is none, or of another version.
     """
     store = Store(url, busy_s=busy_s, clock=clock)
+    path = store.dialect.path if journal is not None else None
     if create:
         from penstock.store.migrations import upgrade  # noqa: PLC0415  Alembic costs half a second
 
         upgrade.make(store.dialect)
     with store.read() as view:
         fault.check_version(view.version(), store.name, VERSION)
-    if store.dialect.path is not None and journal is not None:
+        # One with a rollback journal stays as it is: that takes no second connection.
+        is_wal = path is not None and view.one("PRAGMA journal_mode") == ("wal",)
+    if path is not None and journal is not None and (create or is_wal):
         store.close()  # or its connection would hold the old kind for a while
-        settle_journal(store.dialect.path, journal, is_new=create, busy_s=busy_s)
+        settle_journal(path, journal, is_new=create, busy_s=busy_s)
     return store
