@@ -53,7 +53,7 @@ def doctor(
 
 def _both(opened: "Project", examined: "Iterator[Finding]") -> "Iterator[Finding]":
     """Yield what was found of the daemon, and the rest."""
-    from penstock.daemon import report  # noqa: PLC0415
+    from penstock.daemon import report  # noqa: PLC0415  --help does without it
 
     yield from examined
     yield from report.findings(opened)
