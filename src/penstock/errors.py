@@ -17,6 +17,7 @@
     ├── TransportError        a command or a file did not get through
     │   ├── Unreachable       … to a machine that cannot be reached: nothing was done
     │   │   ├── Denied        … as it refuses the login
+    │   │   │   ├── Dropped     … or it was lost while that was asked
     │   │   │   └── Unattended  … and nobody is there to type what it asks for
     │   │   └── Untrusted     … as its host key is not the one that is known
     │   └── Lost              … or nobody knows whether it did: the connection was lost
@@ -119,6 +120,10 @@ class Unreachable(TransportError):
 
 class Denied(Unreachable):
     """A machine refuses the login."""
+
+
+class Dropped(Denied):
+    """A connection ended during the login: lost, or refused by who does not say so."""
 
 
 class Unattended(Denied):

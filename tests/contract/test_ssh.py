@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from penstock.errors import Denied, Lost, TransportError, Unattended, Unreachable, Untrusted
+from penstock.errors import Denied, Dropped, Lost, TransportError, Unattended, Unreachable, Untrusted
 from penstock.settings import Cluster
 from penstock.transport import certificate, ssh
 from penstock.transport import host as hosts
@@ -442,6 +442,16 @@ def test_wrong_key_is_tried_once_by_all_processes(
         with pytest.raises(Denied, match=r"not tried again for 1[12][0-9] s"):
             opened(key=wrong).run(["true"])
     assert server.log.read_text().count("Connection from") == before
+
+
+def test_login_that_is_cut_is_not_called_refused(state: Path) -> None:
+    with sshd.running(more="MaxAuthTries 1") as server:  # at the first wrong key it hangs up
+        wrong = str(sshd.keygen(server.folder / "wrong"))
+        session = Session("big", server.cluster(key=wrong), state, config=Path("/none"))
+        with pytest.raises(Dropped, match="without a word"):
+            session.hello()
+        with pytest.raises(Denied, match=r"not tried again for [23][0-9] s"):
+            session.hello()
 
 
 def test_many_keys_of_an_agent_are_not_all_offered(

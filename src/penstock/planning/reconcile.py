@@ -207,10 +207,15 @@ def _was_withdrawn(known: Known, seen: Evidence) -> bool:
 
     (Slurm 22.05: ``scancel 12_8`` takes index 8 from the pending rest, and neither squeue nor
     sacct names it again.) Another task of its array is known, so it is not the whole that is
-    missing.
+    missing. What the accounting knows of a segment before a requeue says nothing of the last.
     """
-    is_silent = seen.sighting is None and seen.history is None
+    is_silent = seen.sighting is None and (seen.history is None or _is_closed(seen.history))
     return is_silent and (seen.knows_array or known.cancel_asked)
+
+
+def _is_closed(task: Task) -> bool:
+    """Return whether it is a record of a segment that was requeued, and no end."""
+    return word(task.word).kind is Kind.WAITING and task.end_at is not None
 
 
 def _ended(

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from penstock.errors import Denied, PenstockError, Unattended, Unreachable, Untrusted
+from penstock.errors import Denied, Dropped, PenstockError, Unattended, Unreachable, Untrusted
 
 UNREACHABLE_S = (5, 10, 30, 60, 120, 300)  # after the first failure, the second … and all further
 DENIED_S = (120, 600, 3600)
+DROPPED_S = 30  # for the first time: most often it was the network; again, and it counts as denied
 WINDOW_S = 600
 MOST_OPENED = 12  # connections in such a time, even if all succeed
 LOCK_S = 180  # somebody may be typing a code
@@ -44,6 +45,8 @@ def after(record: Record, now: float, error: PenstockError | None) -> Record:
         return Record(until=until, why=why, opened=opened)
     if isinstance(error, Denied):
         wait_s = DENIED_S[min(record.denials, len(DENIED_S) - 1)]
+        if isinstance(error, Dropped) and not record.denials:
+            wait_s = DROPPED_S
         changed = replace(record, denials=record.denials + 1)
     else:
         wait_s = UNREACHABLE_S[min(record.failures, len(UNREACHABLE_S) - 1)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from penstock.errors import Denied, Unattended, Unreachable
+from penstock.errors import Denied, Dropped, Unattended, Unreachable
 from penstock.transport import certificate
 from penstock.transport import host as hosts
 from penstock.transport.host import Host, Known
@@ -112,8 +112,12 @@ def _mapped(host: Host) -> Iterator[None]:
             f"{host} does not answer",
             hint="it is down, or a firewall drops what is sent: is a VPN or a jump host needed?",
         ) from error
-    except paramiko.AuthenticationException as error:
-        raise Denied(f"{host} refused the login: {error}", hint=f"try `ssh {host.name}`") from error
+    except paramiko.AuthenticationException as error:  # no answer; an answer is said by _log_in
+        raise Dropped(
+            f"{host} ended the connection during the login, without a word",
+            hint="the network may have, or the account is locked or has expired: "
+            f"`ssh -v {host.name}` tells more",
+        ) from error
     except (OSError, EOFError, paramiko.SSHException) as error:
         words = str(error) or type(error).__name__
         if "protocol banner" in words:  # paramiko's word for nothing at all, or no SSH
@@ -193,6 +197,7 @@ class _Tried:
 
     offered: list[str] = field(default_factory=list)
     banner: str = ""
+    was_refused: bool = False  # by an answer, not by the end of the connection
 
     def hear(self, transport: "paramiko.Transport") -> None:
         """Keep a server's greeting, which comes once: paramiko forgets it with each try."""
@@ -220,6 +225,8 @@ def _log_in(host: Host, transport: "paramiko.Transport", ask: Asker) -> None:
     left = left or set()
     if transport.is_active() and _typed(host, transport, left - {"publickey"}, ask):
         return
+    if not (transport.is_active() or tried.was_refused or tried.banner):
+        raise paramiko.AuthenticationException
     raise _denied(host, tried, left)
 
 
@@ -239,6 +246,7 @@ def _offer(
         except paramiko.AuthenticationException:
             if not transport.is_active():
                 return None
+            tried.was_refused = True
         finally:
             tried.hear(transport)
     return None

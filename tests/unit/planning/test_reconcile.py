@@ -288,6 +288,16 @@ def test_task_that_vanished_is_withdrawn_only_when_it_would_be_seen_elsewhere() 
     assert outcome(told(waited, seen, now=at(370))) == (State.CANCELLED, Cause.WITHDRAWN)
 
 
+def test_task_that_vanished_after_its_array_was_requeued_is_withdrawn() -> None:
+    """Its whole array was cancelled and requeued while it waited: that record is of before."""
+    before = task("REQUEUED", tasks=frozenset(range(14)), end_at=at(20))
+    seen = Evidence(queue_at=at(900), history=before, history_at=at(900), knows_array=True)
+    waited = known(State.HELD, unknown_since=at(100))
+    assert outcome(told(waited, seen, now=at(900))) == (State.CANCELLED, Cause.WITHDRAWN)
+    still = replace(seen, history=task("PENDING", tasks=frozenset(range(14))))
+    assert told(waited, still, now=at(900)) is None
+
+
 def test_code_of_a_runner_that_never_began_is_not_the_commands() -> None:
     """No python on the node (127), a full disk (120): the script ended, and no spool was opened."""
     history = task("FAILED", end_at=at(20), exit_code=127, exit_signal=0)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from penstock.errors import Denied, PenstockError, Unattended, Unreachable, Untrusted
+from penstock.errors import Denied, Dropped, PenstockError, Unattended, Unreachable, Untrusted
 from penstock.transport.cooldown import (
     DENIED_S,
+    DROPPED_S,
     MOST_OPENED,
     UNREACHABLE_S,
     WINDOW_S,
@@ -30,6 +31,7 @@ def waits(error: PenstockError, count: int) -> list[float]:
 def test_waits_grow_and_stay_at_the_longest() -> None:
     assert waits(Unreachable("x"), 8) == [*UNREACHABLE_S, UNREACHABLE_S[-1], UNREACHABLE_S[-1]]
     assert waits(Denied("x"), 5) == [*DENIED_S, DENIED_S[-1], DENIED_S[-1]]
+    assert waits(Dropped("x"), 3) == [DROPPED_S, *DENIED_S[1:]]
 
 
 @pytest.mark.parametrize("error", [Untrusted("x"), Unattended("x"), None])
