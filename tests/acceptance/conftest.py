@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from penstock.testing.forked import Start, forked
 from tests.own_slurm import OwnSlurm, own_slurm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +34,7 @@ class Site:
     bin: Path  # where the command is
     user: str = ""  # else who runs the tests
     env: dict[str, str] = field(default_factory=dict)
+    daemon_said: str = ""  # on stderr, when it has ended
 
     def argv(self, *words: object) -> list[str]:
         """Return the command line, as its user."""
@@ -82,9 +85,15 @@ class Site:
         self, *words: object, code: int = 0, cwd: Path | None = None
     ) -> "subprocess.CompletedProcess[str]":
         """Run the command; it must end with this exit code, and with no traceback."""
-        run = subprocess.run(
+        run = (self._run if self.user else self._fork)(words, cwd or self.root)
+        assert "Traceback" not in run.stderr, run.stderr
+        assert run.returncode == code, f"{words}: {run.returncode}\n{run.stdout}\n{run.stderr}"
+        return run
+
+    def _run(self, words: Sequence[object], cwd: Path) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
             self.argv(*words),
-            cwd=cwd or self.root,
+            cwd=cwd,
             env=self.environment(),
             capture_output=True,
             stdin=subprocess.DEVNULL,
@@ -92,13 +101,37 @@ class Site:
             timeout=PATIENCE_S,
             check=False,
         )
-        assert "Traceback" not in run.stderr, run.stderr
-        assert run.returncode == code, f"{words}: {run.returncode}\n{run.stdout}\n{run.stderr}"
-        return run
+
+    def _fork(self, words: Sequence[object], cwd: Path) -> "subprocess.CompletedProcess[str]":
+        """Run it as a fork of one that has loaded all: half of the time would go into that."""
+        with tempfile.TemporaryDirectory(prefix="penstock-said-") as said:
+            out = Path(said) / "said"
+            argv = list(map(str, words))
+            child = forks()(argv, env=self.environment(), folder=cwd, out=out)
+            if (code := child.wait(PATIENCE_S)) is None:
+                child.kill()
+                raise subprocess.TimeoutExpired(argv, PATIENCE_S)
+            told = [out.with_suffix(one).read_text("utf-8") for one in (".out", ".err")]
+        return subprocess.CompletedProcess(argv, code, *told)
 
     def json(self, *words: object, code: int = 0) -> Any:
         """Return what the command prints with --json."""
         return json.loads(self(*words, "--json", code=code).stdout)
+
+    @contextmanager
+    def daemon(self) -> Iterator["subprocess.Popen[str]"]:
+        """Run the daemon, from when it is there; end it by SIGTERM, as it should."""
+        with self.start("daemon", "run") as running:
+            try:
+                self.until(lambda: self.json("daemon", "status")["running"], "the daemon")
+                yield running
+            finally:
+                running.terminate()
+                _, self.daemon_said = running.communicate(timeout=PATIENCE_S)
+        assert running.returncode == 0, self.daemon_said
+        assert "SIGTERM" in self.daemon_said
+        for word in ("Traceback", "bug in Penstock"):
+            assert word not in self.daemon_said
 
     def write(self, name: str, text: str) -> Path:
         """Write a file of the user's."""
@@ -141,6 +174,14 @@ class Site:
         while not is_so():
             assert time.monotonic() < end, f"waited too long for {what}\n{self('status').stdout}"
             time.sleep(0.2)
+
+
+@cache
+def forks() -> Start:
+    """Start the server of forked commands, for all tests of this process."""
+    server = forked()
+    atexit.register(server.__exit__, None, None, None)
+    return server.__enter__()
 
 
 @pytest.fixture(scope="session")

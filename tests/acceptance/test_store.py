@@ -189,22 +189,10 @@ def test_locked_for_long_says_who_and_changes_nothing(local: Site) -> None:
     local.ended("swept")
 
 
-@contextmanager
-def daemon(site: Site) -> Iterator["subprocess.Popen[str]"]:
-    with site.start("daemon", "run") as running:
-        try:
-            yield running
-        finally:
-            running.send_signal(signal.SIGTERM)
-            _, err = running.communicate(timeout=60)
-    assert running.returncode == 0, err
-    assert "Traceback" not in err
-
-
 def test_daemon_outlives_a_store_that_is_away(local: Site) -> None:
     gate = local.root / "gate"
     waiting = f'experiment: gated\ncommand: [sh, -c, "until [ -e {gate} ]; do sleep 0.1; done"]\n'
-    with daemon(local) as running:
+    with local.daemon() as running:
         local.submit(waiting)
         aside = store(local).with_name("aside")
         store(local).rename(aside)
@@ -217,7 +205,7 @@ def test_daemon_outlives_a_store_that_is_away(local: Site) -> None:
 
 def test_daemon_goes_on_with_a_store_that_was_put_back(local: Site) -> None:
     backup = local("store", "backup").stdout.strip()
-    with daemon(local):
+    with local.daemon():
         local.finish(sweep(local))
         local("store", "restore", backup, "--yes", "--force")
         assert local.json("runs") == []
@@ -226,7 +214,7 @@ def test_daemon_goes_on_with_a_store_that_was_put_back(local: Site) -> None:
 
 
 def test_daemon_waits_while_another_holds_the_store(local: Site) -> None:
-    with daemon(local) as running:
+    with local.daemon() as running:
         name = local.submit(sweep(local))
         with held(store(local)):
             assert running.poll() is None
@@ -234,7 +222,7 @@ def test_daemon_waits_while_another_holds_the_store(local: Site) -> None:
 
 
 def test_daemon_goes_on_when_a_damaged_store_was_put_right(local: Site) -> None:
-    with daemon(local) as running:
+    with local.daemon() as running:
         local.finish(sweep(local))
         backup = local("store", "backup").stdout.strip()
         size = store(local).stat().st_size
@@ -268,7 +256,7 @@ def tiny(local: Site, tmp_path: Path) -> Iterator[Site]:
 def test_daemon_goes_on_when_a_full_disk_has_room_again(tiny: Site, tmp_path: Path) -> None:
     folder, gate = tmp_path / "tiny", tmp_path / "gate"
     waiting = f'experiment: gated\ncommand: [sh, -c, "until [ -e {gate} ]; do sleep 0.1; done"]\n'
-    with daemon(tiny) as running:
+    with tiny.daemon() as running:
         tiny.submit(waiting)
         fill(folder / "filler")
         gate.touch()

@@ -13,7 +13,15 @@ from typing import Any
 
 import pytest
 
-from penstock.errors import Denied, Dropped, Lost, TransportError, Unattended, Unreachable, Untrusted
+from penstock.errors import (
+    Denied,
+    Dropped,
+    Lost,
+    TransportError,
+    Unattended,
+    Unreachable,
+    Untrusted,
+)
 from penstock.settings import Cluster
 from penstock.transport import certificate, ssh
 from penstock.transport import host as hosts

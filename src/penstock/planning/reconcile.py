@@ -17,12 +17,10 @@ from typing import Final
 
 from penstock.model.evidence import Evidence, Exit, Known, Task, Transition
 from penstock.model.state import Cause, Kind, State, Word, cancelled_by, is_held, word
+from penstock.planning.ending import CLOCKS_DIFFER, final, from_exit, is_launch_failure, move, plain
 from penstock.planning.patience import Policy, waited
-from penstock.wire.claim import UNRECORDED
 
-CLOCKS_DIFFER: Final = timedelta(seconds=5)  # at most, between the nodes of a cluster
 LONG_AGO: Final = timedelta(hours=1)  # by no clock of ours less: it may be wrong by minutes
-SIGKILL: Final = 9
 SIGTERM: Final = 15
 TERMED: Final = "SIGTERM came; this cluster has no accounting that tells why"
 WAITING_FOR_RECORD: Final = "waiting for the record"
@@ -66,7 +64,7 @@ def _by_record(known: Known, seen: Evidence) -> Transition | None:
     last = sighting.exit
     if not (last.is_sealed and sighting.is_closed):
         return None  # not closed: a later restart may yet take over
-    return _from_exit(known, last, why=("runner", f"exit {last.code}"))
+    return from_exit(known, last, why=("runner", f"exit {last.code}"))
 
 
 def _by_scheduler(
@@ -89,8 +87,8 @@ def _by_runner(known: Known, seen: Evidence) -> Transition | None:
     if seen.sighting is None or known.state is State.ENDING:
         return None
     if seen.sighting.exit is not None:
-        return _move(known, State.ENDING, why=("runner", "exit, not sealed"))
-    return _move(known, State.RUNNING, why=("runner", f"open {seen.sighting.restart}"))
+        return move(known, State.ENDING, why=("runner", "exit, not sealed"))
+    return move(known, State.RUNNING, why=("runner", f"open {seen.sighting.restart}"))
 
 
 def _by_queue(
@@ -109,9 +107,9 @@ def _by_queue(
     waits = waiting(task)
     if waits is not None:
         if _runs_since(known, seen):
-            return _move(known, State.RUNNING, why=("runner", "open, after the queue's word"))
-        return _move(known, *waits, why)
-    return replace(_move(known, meaning.state, "", why), started_at=task.start_at)
+            return move(known, State.RUNNING, why=("runner", "open, after the queue's word"))
+        return move(known, *waits, why)
+    return replace(move(known, meaning.state, "", why), started_at=task.start_at)
 
 
 def waiting(task: Task) -> tuple[State, str] | None:
@@ -123,11 +121,7 @@ def waiting(task: Task) -> tuple[State, str] | None:
     if meaning.kind not in (Kind.WAITING, Kind.HELD):
         return None
     held = meaning.kind is Kind.HELD or is_held(task.reason)
-    return State.HELD if held else State.QUEUED, _plain(task.reason)
-
-
-def _plain(reason: str) -> str:
-    return "" if reason == "None" else reason
+    return State.HELD if held else State.QUEUED, plain(task.reason)
 
 
 def _runs_since(known: Known, seen: Evidence) -> bool:
@@ -155,7 +149,7 @@ def _by_absence(
     heard_at = max(since, seen.sighting.heard_at) if seen.sighting else since
     if now - heard_at >= max(policy.lost_after, policy.absent_after):
         why = ("silence", f"since {since:%Y-%m-%d %H:%M:%S}Z")
-        return replace(_move(known, State.FAILED, "", why), cause=Cause.LOST, ended_at=now)
+        return replace(move(known, State.FAILED, "", why), cause=Cause.LOST, ended_at=now)
     return _unknown(known, now, ("silence", "not in the queue, no end in the accounting"))
 
 
@@ -166,7 +160,7 @@ def _withdrawn(known: Known, policy: Policy, now: datetime) -> Transition:
         return _unknown(known, now, why)
     cause = Cause.USER if known.cancel_asked else Cause.WITHDRAWN
     since = known.unknown_since or now
-    return replace(_move(known, State.CANCELLED, "", why), cause=cause, ended_at=since)
+    return replace(move(known, State.CANCELLED, "", why), cause=cause, ended_at=since)
 
 
 def _waits_again(known: Known) -> bool:
@@ -193,7 +187,7 @@ def _by_last_word(known: Known, last: Exit) -> Transition:
 
     A code after SIGTERM is no success: what the command did not do is not known.
     """
-    told = _from_exit(known, last, why=("runner", "exit; nobody else knows"))
+    told = from_exit(known, last, why=("runner", "exit; nobody else knows"))
     is_termed = not last.is_sealed and not last.cause and last.signal in (None, SIGTERM)
     if is_termed and known.cancel_asked:
         return replace(told, state=State.CANCELLED, cause=Cause.USER)
@@ -206,16 +200,15 @@ def _was_withdrawn(known: Known, seen: Evidence) -> bool:
     """Return whether a task was cancelled while it waited: it then leaves no row anywhere.
 
     (Slurm 22.05: ``scancel 12_8`` takes index 8 from the pending rest, and neither squeue nor
-    sacct names it again.) Another task of its array is known, so it is not the whole that is
-    missing. What the accounting knows of a segment before a requeue says nothing of the last.
+    sacct names it again, but for a segment before a requeue.) Another task of its array is known,
+    so it is not the whole that is missing.
     """
     is_silent = seen.sighting is None and (seen.history is None or _is_closed(seen.history))
     return is_silent and (seen.knows_array or known.cancel_asked)
 
 
 def _is_closed(task: Task) -> bool:
-    """Return whether it is a record of a segment that was requeued, and no end."""
-    return word(task.word).kind is Kind.WAITING and task.end_at is not None
+    return word(task.word).kind is Kind.WAITING and task.end_at is not None  # it was requeued
 
 
 def _ended(
@@ -228,7 +221,7 @@ def _ended(
     last = seen.sighting.exit if seen.sighting else None
     why = ("queue" if is_queue else "accounting", task.word)
     if task.word.startswith("PREEMPTED") and is_queue:
-        return _move(known, State.ENDING, task.reason, why)  # a requeue may follow
+        return move(known, State.ENDING, task.reason, why)  # a requeue may follow
     best = seen.history if is_queue and _is_same_end(seen.history, meaning) else task
     assert best is not None
     is_plain = meaning.state is State.COMPLETED or meaning.cause is Cause.EXIT
@@ -236,12 +229,12 @@ def _ended(
         since = known.unknown_since or now  # when it was first missed, by the clock that asks now
         is_late = waited(known, now, policy.record_grace)
         is_old = task.end_at is not None and now - task.end_at >= LONG_AGO
-        if not (is_late or is_old or _is_launch_failure(best)):
-            waiting = _move(known, State.ENDING, WAITING_FOR_RECORD, why)
+        if not (is_late or is_old or is_launch_failure(best)):
+            waiting = move(known, State.ENDING, WAITING_FOR_RECORD, why)
             return replace(waiting, unknown_since=since)
     if is_queue and policy.has_accounting and _tells_too_little(known, best, last):
-        return ASK if seen.history_at is None else _move(known, State.ENDING, task.reason, why)
-    return _final(known, replace(seen, history=best), meaning, policy.uid, why)
+        return ASK if seen.history_at is None else move(known, State.ENDING, task.reason, why)
+    return final(known, replace(seen, history=best), meaning, policy.uid, why)
 
 
 def _without_stale_exit(seen: Evidence, task: Task) -> Evidence:
@@ -267,113 +260,9 @@ def _is_same_end(task: Task | None, meaning: Word) -> bool:
     return task is not None and word(task.word).state is meaning.state
 
 
-def _is_launch_failure(task: Task) -> bool:
-    """Return whether Slurm never ran the script: 0:53 (no folder for its output, and the like)."""
-    return task.exit_signal == 53 or word(task.word).cause is Cause.LAUNCH
-
-
-def _final(
-    known: Known, seen: Evidence, meaning: Word, uid: int, why: tuple[str, str]
-) -> Transition:
-    """Return the end. ``seen.history`` is the word that tells most of it."""
-    task = seen.history
-    assert task is not None
-    last = seen.sighting.exit if seen.sighting else None
-    if last is not None and (meaning.state is State.COMPLETED or last.is_sealed):
-        return _from_exit(known, last, why)  # the runner was killed after its last word
-    base = _from_exit(known, last, why) if last else _move(known, meaning.state, why=why)
-    return replace(
-        base,
-        state=meaning.state,
-        cause=_cause(known, task, seen, uid),
-        detail=(last.detail if last else "") or (task.reason if task.reason != "None" else ""),
-        ended_at=task.end_at or base.ended_at,
-        exit_code=base.exit_code if last else task.exit_code,
-        signal=base.signal if last else (task.exit_signal or None),
-        peak_bytes=max(base.peak_bytes or 0, task.max_rss_bytes or 0) or None,
-    )
-
-
-def _cause(known: Known, task: Task, seen: Evidence, uid: int) -> Cause | None:
-    meaning = word(task.word)
-    if meaning.state is State.COMPLETED:
-        return Cause.NO_RECORD
-    if meaning.state is State.CANCELLED:
-        return _canceller(known, task, uid)
-    if meaning.cause is not Cause.EXIT:
-        return meaning.cause
-    return _failure(task, seen)
-
-
-def _canceller(known: Known, task: Task, uid: int) -> Cause:
-    by = cancelled_by(task.word)
-    if by is None:  # the queue says only that it was
-        return Cause.USER if known.cancel_asked else Cause.WITHDRAWN
-    if by == uid:
-        return Cause.USER
-    return Cause.ADMIN if by == 0 else Cause.OTHER_USER
-
-
-def _failure(task: Task, seen: Evidence) -> Cause:
-    """Return what FAILED stands for."""
-    last = seen.sighting.exit if seen.sighting else None
-    if last is not None and last.cause:
-        return Cause(last.cause)
-    if _is_launch_failure(task):
-        return Cause.LAUNCH
-    if last is None and task.exit_code is None and task.reason == "JobLaunchFailure":
-        return Cause.SIGNAL if _began(seen, task) else Cause.LAUNCH  # without accounting: no code
-    signal = task.exit_signal if last is None else last.signal
-    if signal == SIGKILL and _is_over_memory(task, last, seen.limit_bytes):
-        return Cause.MEMORY
-    if signal:
-        return Cause.SIGNAL
-    # The runner opens a spool before all else: without one the code is not the command's; nor is
-    # its own word that it could not write the record (a full disk).
-    is_runners = last is None and task.exit_code == UNRECORDED
-    return Cause.NO_RECORD if seen.sighting is None or is_runners else Cause.EXIT
-
-
-def _began(seen: Evidence, task: Task) -> bool:
-    """Return whether a runner was heard of in a segment, and not only in one before it."""
-    opened = seen.sighting.opened_at if seen.sighting else None
-    return opened is not None and opened + CLOCKS_DIFFER >= (task.start_at or opened)
-
-
-def _is_over_memory(task: Task, last: Exit | None, limit_bytes: int | None) -> bool:
-    """Return whether it used all that it asked for: without cgroups Slurm only says FAILED 0:9."""
-    peak = max(task.max_rss_bytes or 0, (last.peak_bytes or 0) if last else 0)
-    return limit_bytes is not None and peak >= limit_bytes
-
-
-def _from_exit(known: Known, last: Exit, why: tuple[str, str]) -> Transition:
-    is_good = last.code == 0 and not last.cause
-    cause = None if is_good else Cause(last.cause or ("exit" if last.signal is None else "signal"))
-    return Transition(
-        known.attempt,
-        State.COMPLETED if is_good else State.FAILED,
-        cause=cause,
-        detail=last.detail,
-        restart=last.restart,
-        ended_at=last.at,
-        exit_code=last.code,
-        signal=last.signal,
-        peak_bytes=last.peak_bytes,
-        cpu_s=last.cpu_s,
-        why=(why,),
-    )
-
-
 def _unknown(known: Known, now: datetime, why: tuple[str, str]) -> Transition:
     since = known.unknown_since or now
-    return replace(_move(known, known.state, known.reason, why), unknown_since=since)
-
-
-def _move(
-    known: Known, state: State, reason: str = "", why: tuple[str, str] = ("", "")
-) -> Transition:
-    told = _plain(reason)
-    return Transition(known.attempt, state, restart=known.restart, reason=told, why=(why,))
+    return replace(move(known, known.state, known.reason, why), unknown_since=since)
 
 
 def _with_sighting(told: Transition, seen: Evidence) -> Transition:

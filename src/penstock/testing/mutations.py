@@ -18,7 +18,7 @@ from penstock.model import state
 from penstock.model.evidence import Evidence, Exit, Known, Poll, Task, Transition
 from penstock.model.run import Array, Intent
 from penstock.model.state import Cause, Kind, State
-from penstock.planning import reconcile
+from penstock.planning import ending, reconcile
 from penstock.reconciler import observe, over, send
 from penstock.reconciler.world import World
 from penstock.scheduler import parse, reply
@@ -93,7 +93,7 @@ def _no_fence(*_args: object, **_more: object) -> None:
 
 def _by_any_record(known: Known, seen: Evidence) -> Transition | None:
     last = seen.sighting.exit if seen.sighting else None
-    return reconcile._from_exit(known, last, ("runner", "exit")) if last else None  # noqa: SLF001
+    return ending.from_exit(known, last, ("runner", "exit")) if last else None
 
 
 def _policy(**changed: object) -> Mutation:
@@ -147,7 +147,7 @@ def _first_shared(self: observe.Heard, array: Array, index: int) -> Task | None:
 
 
 def _believe_code(known: Known, last: Exit) -> Transition:
-    return reconcile._from_exit(known, last, ("runner", "exit"))  # noqa: SLF001
+    return ending.from_exit(known, last, ("runner", "exit"))
 
 
 def _all_told(*_args: object) -> bool:
@@ -178,7 +178,7 @@ MUTATIONS: dict[str, Mutation] = {
     "requeued-segment-is-the-end": _put(reconcile, "_is_over", _over),
     "record-of-earlier-segment": _put(reconcile, "_without_stale_exit", lambda seen, _: seen),
     "completing-is-an-end": lambda: patch.dict(state.WORDS, _ENDING),
-    "cancelled-by-its-user": _put(reconcile, "_canceller", lambda *_: Cause.USER),
+    "cancelled-by-its-user": _put(ending, "_canceller", lambda *_: Cause.USER),
     "no-patience-for-records": _policy(record_grace=timedelta(0)),
     "silence-is-lost": _policy(lost_after=timedelta(0), absent_after=timedelta(0)),
     "vanished-is-withdrawn": _put(reconcile, "_was_withdrawn", lambda *_: True),

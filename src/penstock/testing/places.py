@@ -197,21 +197,20 @@ class OnSlurm:
     def jobs(self, root: Path) -> dict[int, str]:
         """Return all that were ever seen: a job stays in the queue for longer than a look takes."""
         self.look(root)
+        asked = ["sacct", "-nPX", "-j", ",".join(map(str, self._jobs)), "-o", "JobID,State"]
+        for line in self._ask(*asked).splitlines() if self._jobs else ():
+            task, word = line.split("|")
+            if word == "FAILED":  # while nobody looked, on a machine that is busy
+                _note_killed(root, task)
         return dict(self._jobs)
 
     def look(self, root: Path) -> bool:
         """Tell of tasks that were killed; requeue those that were lost with their node."""
-        arms = root / "arms"
         for job, index, word, name in self._queue():
             self._jobs[int(job)] = name
-            restarts = [path.suffix[1:] for path in (arms / "started").glob(f"{job}_{index}.*")]
-            if word != "FAILED" or not restarts:
-                continue
-            task = f"{job}_{index}.{max(restarts, key=int)}"
-            is_new = not (arms / "killed" / task).exists()
-            (arms / "killed" / task).touch()
-            if is_new and (arms / "lost" / task).exists():
-                self._ask("scontrol", "requeue", f"{job}_{index}")
+            task = f"{job}_{index}"
+            if word == "FAILED" and _note_killed(root, task):
+                self._ask("scontrol", "requeue", task)
         return False
 
     def _queue(self) -> list[list[str]]:
@@ -237,6 +236,18 @@ class OnSlurm:
     def own(self, path: Path) -> None:
         """Give a file to the user."""
         shutil.chown(path, self.user)
+
+
+def _note_killed(root: Path, task: str) -> bool:
+    """Tell of the last start of a task that it was killed; return whether to requeue it."""
+    arms = root / "arms"
+    restarts = [int(path.suffix[1:]) for path in (arms / "started").glob(f"{task}.*")]
+    if not restarts:
+        return False
+    name = f"{task}.{max(restarts)}"
+    is_new = not (arms / "killed" / name).exists()
+    (arms / "killed" / name).touch()
+    return is_new and (arms / "lost" / name).exists()
 
 
 @dataclass
