@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from penstock.testing.forked import Start, forked
+from penstock.testing.places import as_user
 from tests.own_slurm import OwnSlurm, own_slurm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,34 +86,23 @@ class Site:
         self, *words: object, code: int = 0, cwd: Path | None = None
     ) -> "subprocess.CompletedProcess[str]":
         """Run the command; it must end with this exit code, and with no traceback."""
-        run = (self._run if self.user else self._fork)(words, cwd or self.root)
+        run = self._fork(list(map(str, words)), cwd or self.root)
         assert "Traceback" not in run.stderr, run.stderr
         assert run.returncode == code, f"{words}: {run.returncode}\n{run.stdout}\n{run.stderr}"
         return run
 
-    def _run(self, words: Sequence[object], cwd: Path) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            self.argv(*words),
-            cwd=cwd,
-            env=self.environment(),
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-
-    def _fork(self, words: Sequence[object], cwd: Path) -> "subprocess.CompletedProcess[str]":
-        """Run it as a fork of one that has loaded all: half of the time would go into that."""
+    def _fork(self, words: list[str], cwd: Path) -> "subprocess.CompletedProcess[str]":
+        """Run it as a fork of one that has loaded all: most of the time would go into that."""
+        start = forks(str(self.bin / "python"), self.user)
         with tempfile.TemporaryDirectory(prefix="penstock-said-") as said:
+            self.own(Path(said))
             out = Path(said) / "said"
-            argv = list(map(str, words))
-            child = forks()(argv, env=self.environment(), folder=cwd, out=out)
+            child = start(words, env=self.environment(), folder=cwd, out=out)
             if (code := child.wait(PATIENCE_S)) is None:
                 child.kill()
-                raise subprocess.TimeoutExpired(argv, PATIENCE_S)
+                raise subprocess.TimeoutExpired(words, PATIENCE_S)
             told = [out.with_suffix(one).read_text("utf-8") for one in (".out", ".err")]
-        return subprocess.CompletedProcess(argv, code, *told)
+        return subprocess.CompletedProcess(words, code, *told)
 
     def json(self, *words: object, code: int = 0) -> Any:
         """Return what the command prints with --json."""
@@ -177,9 +167,9 @@ class Site:
 
 
 @cache
-def forks() -> Start:
-    """Start the server of forked commands, for all tests of this process."""
-    server = forked()
+def forks(python: str, user: str) -> Start:
+    """Start the server of a user's forked commands, for all tests of this process."""
+    server = forked(python, **(as_user(user) if user else {}))
     atexit.register(server.__exit__, None, None, None)
     return server.__enter__()
 

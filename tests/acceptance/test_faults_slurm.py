@@ -95,7 +95,7 @@ def test_preempted_run_begins_again_and_its_log_is_followed(slurm: Site) -> None
     file = slurm.root / "begun.txt"
     script = (
         'echo "restart $PENSTOCK_RESTART"; '
-        f'echo x >> {file}; test "$PENSTOCK_RESTART" = 1 || sleep 60'
+        f'echo x >> {file}; test "$PENSTOCK_RESTART" = 1 || exec sleep 60'
     )
     whole = whole_node(slurm)
     slurm.submit(shell("low", script, request=whole))

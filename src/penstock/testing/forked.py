@@ -1,6 +1,6 @@
 """Commands as forks of one process that has loaded them: real processes, which start at once.
 
-with forked(folder) as start:
+with forked() as start:
     child = start(["tick"], env=…, folder=…, out=…)     its words go to <out>.out and <out>.err
     child.kill(); child.wait()
 """
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import penstock
+from penstock.errors import PenstockError
 from penstock.testing.served import listening, received
 
 LOOK_S = 5  # whether it is still wanted
@@ -55,8 +56,8 @@ Start = Callable[..., Forked]
 
 
 @contextmanager
-def forked() -> Iterator[Start]:
-    """Start the server, which loads all of Penstock; end it."""
+def forked(python: str = sys.executable, **who: Any) -> Iterator[Start]:
+    """Start the server, which loads all of Penstock; end it. See ``served.listening``."""
     with tempfile.TemporaryDirectory(prefix="forked-") as short:  # a socket's path is
         address = str(Path(short) / "socket")
 
@@ -64,12 +65,16 @@ def forked() -> Iterator[Start]:
             words: Sequence[str], *, env: Mapping[str, str], folder: Path, out: Path
         ) -> Forked:
             server = socket.socket(socket.AF_UNIX)
-            server.connect(address)
-            server.sendall(marshal.dumps((list(words), dict(env), str(folder), str(out))))
-            server.shutdown(socket.SHUT_WR)
-            return Forked(_number(server), server)
+            try:
+                server.connect(address)
+                server.sendall(marshal.dumps((list(words), dict(env), str(folder), str(out))))
+                server.shutdown(socket.SHUT_WR)
+                return Forked(_number(server), server)
+            except BaseException:
+                server.close()
+                raise
 
-        with listening(address, "penstock.testing.forked"):
+        with listening(address, "penstock.testing.forked", python=python, **who):
             yield start
 
 
@@ -88,7 +93,8 @@ def load() -> None:
     """Load all that a command may load."""
     for module in pkgutil.walk_packages(penstock.__path__, "penstock."):
         if not module.name.startswith(UNLOADED) and not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            with suppress(ImportError, PenstockError):  # an extra that is not there
+                importlib.import_module(module.name)
 
 
 def main() -> None:

@@ -183,16 +183,9 @@ class OnSlurm:
                     stdout=said,
                     stderr=told,
                     start_new_session=True,
-                    **self._as_user(),
+                    **as_user(self.user),
                 )
             )
-
-    def _as_user(self) -> dict[str, Any]:
-        found = pwd.getpwnam(self.user)
-        if os.getuid() == found.pw_uid:
-            return {}
-        groups = [one.gr_gid for one in grp.getgrall() if self.user in one.gr_mem]
-        return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": groups}
 
     def jobs(self, root: Path) -> dict[int, str]:
         """Return all that were ever seen: a job stays in the queue for longer than a look takes."""
@@ -225,7 +218,7 @@ class OnSlurm:
                 text=True,
                 check=True,
                 env=dict(self.env),
-                **self._as_user(),
+                **as_user(self.user),
             )
         return str(done.stdout)
 
@@ -236,6 +229,15 @@ class OnSlurm:
     def own(self, path: Path) -> None:
         """Give a file to the user."""
         shutil.chown(path, self.user)
+
+
+def as_user(name: str) -> dict[str, Any]:
+    """Return what makes subprocess start a program as a user, with the user's groups."""
+    found = pwd.getpwnam(name)
+    if os.getuid() == found.pw_uid:
+        return {}
+    groups = [one.gr_gid for one in grp.getgrall() if name in one.gr_mem]
+    return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": groups}
 
 
 def _note_killed(root: Path, task: str) -> bool:

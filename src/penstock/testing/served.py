@@ -69,18 +69,21 @@ def served(folder: Path, *, site: Site | None = None, seed: int = 0) -> Iterator
 
 
 @contextmanager
-def listening(address: str, module: str, *words: str) -> Iterator[None]:
-    """Run a module that serves on a socket, which it is given as descriptor 0."""
+def listening(
+    address: str, module: str, *words: str, python: str = sys.executable, **who: Any
+) -> Iterator[None]:
+    """Run a module that serves on a socket, which it is given as descriptor 0.
+
+    ``python`` may be of another environment that has Penstock; ``who`` is for Popen.
+    """
+    env = {"PATH": os.environ.get("PATH", "")}
+    if python == sys.executable:
+        env["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen(256)
-        path = os.pathsep.join(entry for entry in sys.path if entry)
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *words],
-            stdin=server.fileno(),
-            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": path},
-            cwd="/",
-        )
+        argv = [python, "-m", module, *words]
+        process = subprocess.Popen(argv, stdin=server.fileno(), env=env, cwd="/", **who)
     try:
         yield
     finally:

@@ -46,7 +46,7 @@ class Link:
         """Answer until nobody asks any more, or the socket has been taken away."""
         try:
             while not self._is_over.is_set() and self._is_ours() and not self._is_idle():
-                with contextlib.suppress(TimeoutError):
+                with contextlib.suppress(OSError):  # nobody came, or it is over
                     client, _ = self._server.accept()
                     client.settimeout(None)
                     threading.Thread(target=self._answer, args=(client,), daemon=True).start()
@@ -84,6 +84,7 @@ class Link:
         said = asked["said"]
         if said["verb"] == "end":
             self._is_over.set()
+            self._server.shutdown(socket.SHUT_RDWR)  # or it would wait for one more
         if said["verb"] in ("end", "up"):
             return {}, b""
         try:

@@ -114,6 +114,8 @@ class Shared:
             return False
         with stream, contextlib.suppress(OSError, Gone, ValueError):
             Agent(stream).ask({"said": {"verb": "end"}}, b"", 10)
+            stream.settimeout(10)
+            stream.recv(1)  # closed by its end
         return True
 
     def is_up(self) -> bool:
