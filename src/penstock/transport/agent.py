@@ -93,7 +93,12 @@ class Agent:
         }
         text = boot(mark, begin).encode()
         self._stream.settimeout(timeout_s)
-        self._stream.sendall(b"%d\n%s" % (len(text), text))
+        try:
+            self._stream.sendall(b"%d\n%s" % (len(text), text))
+        except TimeoutError:
+            raise
+        except OSError:
+            pass  # what should read it has ended already: what it printed tells why
         line = self._until_marked(mark.encode())
         if b" old " in line and not line.startswith(b"{"):
             version = line.rpartition(b" ")[2].decode(errors="replace").strip()
