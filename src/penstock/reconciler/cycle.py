@@ -99,6 +99,7 @@ def _steps(
         _note_submit(world, fence, live, heard)
         _note_waiting(world, fence, live, heard, report)
         _settle(world, fence, live, heard, report)
+        over.clear(world, poll, live, report.odd)
     failpoint.hit("reconciler.decided")
     todo = _direct(world, report, is_asking=look or plan)
     is_planned = plan and _plan(world, fence, todo, report, limits)

@@ -2,15 +2,18 @@
 
 A sealed record tells that by itself, and an array that is over as a whole loses its manifest, soon.
 What was decided otherwise is told in a file, after the commit. A process may die between the two:
-who cannot know that all was told looks at what the store has.
+who cannot know that all was told looks at what the store has. What waits in the queue of an array
+that is over is taken out of it.
 """
 
 from collections.abc import Iterable
 
-from penstock.errors import NotFoundError, TransportError
+from penstock.errors import NotFoundError, SchedulerError, TransportError
+from penstock.model.evidence import Poll
 from penstock.model.run import Array, Intent
+from penstock.planning.reconcile import waiting
 from penstock.reconciler.world import World
-from penstock.store import attempts
+from penstock.store import attempts, ended
 from penstock.wire import over, place
 
 
@@ -32,7 +35,7 @@ def _tell_one(world: World, array: Array) -> None:
     told: list[int] = []
     while True:
         with world.store.read() as view:
-            indices = attempts.over(view, array.id)
+            indices = ended.indices(view, array.id)
         if indices == told or len(indices) == array.size:
             return
         world.transport.put(path, over.encode(indices))
@@ -49,7 +52,7 @@ def catch_up(world: World, fence: int, odd: list[str]) -> bool:
     who = {"user": world.user, "cluster": world.cluster}
     with world.store.read() as view:
         live = attempts.arrays(view, **who, intents=(Intent.SENDING, Intent.ACCEPTED))
-        some = attempts.partly_over(view, [array.id for array in live])
+        some = ended.partly(view, [array.id for array in live])
     left = [array for array in live if array.id in some and not _is_told(world, array, some)]
     return tell(world, left, odd)
 
@@ -60,3 +63,26 @@ def _is_told(world: World, array: Array, indices: dict[int, list[int]]) -> bool:
         return all(over.has(data, index) for index in indices[array.id])
     except (NotFoundError, TransportError, ValueError):
         return False
+
+
+def clear(world: World, poll: Poll, live: Iterable[Array], odd: list[str]) -> None:
+    """Cancel what waits in the queue though its array is over: requeued, with a node that was lost.
+
+    It would run nothing, and what is held nobody else would take away.
+    """
+    busy = {array.job for array in live}
+    waits = {
+        (task.name.partition(".")[0], task.job)
+        for task in poll.tasks
+        if task.job not in busy and waiting(task) is not None
+    }
+    if not waits:
+        return
+    with world.store.read() as view:
+        over_ = ended.jobs(view, sorted(token for token, _ in waits))
+    left = sorted(job for token, job in waits & over_)
+    try:
+        if left:
+            world.scheduler.cancel((job, None) for job in left)
+    except SchedulerError as error:
+        odd.append(str(error))

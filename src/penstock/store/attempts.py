@@ -16,8 +16,8 @@ from penstock.store.moves import apply
 
 __all__ = [
     "apply", "arrays", "dissolve", "elements", "finished_arrays", "has_live", "has_ready",
-    "insert_array", "known", "live_clusters", "live_counts", "over", "partly_over", "ready",
-    "ready_stages", "refuse", "sightings", "stages", "update_array",
+    "insert_array", "known", "live_clusters", "live_counts",
+    "ready", "ready_stages", "refuse", "sightings", "stages", "update_array",
 ]  # fmt: skip
 
 # As the partial index has it, word for word: so that it serves.
@@ -351,28 +351,6 @@ def _known(row: tuple[Any, ...]) -> Known:
         cause=Cause(cause) if cause else None,
         reason=reason,
     )
-
-
-def over(view: Connection, array_id: int) -> list[int]:
-    """Return the indices of an array whose attempts are final."""
-    found = view.execute(
-        "SELECT idx FROM attempt WHERE array_id = ? AND NOT " + _IS_LIVE, (array_id,)
-    )
-    return [index for (index,) in found]
-
-
-def partly_over(view: Connection, array_ids: Iterable[int]) -> dict[int, list[int]]:
-    """Return the indices that failed or were cancelled, of arrays that have such."""
-    found: dict[int, list[int]] = {}
-    for batch in rows.batches(array_ids):
-        told = view.execute(
-            f"SELECT array_id, idx FROM attempt WHERE array_id IN {rows.marks(batch)}"
-            " AND state IN ('failed', 'cancelled') ORDER BY 1, 2",
-            batch,
-        )
-        for array, index in told:
-            found.setdefault(array, []).append(index)
-    return found
 
 
 def live_counts(tx: Connection, *, user: str, cluster: str) -> dict[int, dict[State, int]]:

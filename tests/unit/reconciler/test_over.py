@@ -9,6 +9,7 @@ import pytest
 from penstock.errors import TransportError
 from penstock.failpoint import Tripped
 from penstock.model.run import Array, Intent
+from penstock.planning.reconcile import waiting
 from penstock.reconciler import over
 from penstock.reconciler.cycle import cycle
 from penstock.reconciler.world import Memory, World
@@ -139,3 +140,35 @@ def test_a_new_process_does_not_tell_again(here: Here) -> None:
 def test_nothing_is_told_of_an_array_without_such(here: Here) -> None:
     assert over.catch_up(here.world, 5, [])
     assert here.transport.puts == 0
+
+
+def end(here: Here) -> int:
+    """Let the whole array end, and be folded; return its job."""
+    job = here.array.job
+    assert job is not None
+    here.cluster.cancel(str(job), user="alice")
+    while here.array.intent is not Intent.FOLDED:
+        here.cluster.advance(60)
+        cycle(here.world)
+    return job
+
+
+def words(here: Here) -> list[str]:
+    """Return the words of what waits in the queue."""
+    return [task.word for task in here.world.scheduler.observe().tasks if waiting(task)]
+
+
+def test_what_was_requeued_though_its_array_is_over_is_taken_from_the_queue(here: Here) -> None:
+    job = end(here)
+    here.cluster.requeue(f"{job}_1", user="alice", then="hold")
+    assert words(here) == ["PENDING"]
+    cycle(here.world)
+    assert words(here) == []
+
+
+def test_what_is_over_stays_in_the_queue_where_its_name_is_anothers(here: Here) -> None:
+    job = end(here)
+    here.cluster.requeue(f"{job}_1", user="alice", then="hold")
+    here.cluster.update(f"{job}_1", user="alice", name="ps-x.e")
+    cycle(here.world)
+    assert words(here) == ["PENDING"]
