@@ -29,6 +29,8 @@ def test_runs_of_a_spec_are_in_its_image_which_is_no_code(site: Site) -> None:
     (run,) = site.finish(SPEC)
     assert run["state"] == "completed", site("logs", "inside/1").stdout
     assert site("logs", "inside/1").stdout == f"of the code\n{image} hello\n"
+    assert f"image      {image}" in site("show", "inside/1").stdout
+    assert site.json("show", "inside/1")["image"] == str(image)
     (archive,) = (site.root / ".penstock" / "code").glob("*.tar.gz")
     with tarfile.open(archive) as code:
         assert "mine.txt" in code.getnames()

@@ -60,6 +60,7 @@ def _as_data(opened: Project, whole: Detail, *, evidence: bool) -> dict[str, Any
         name: one for name, one in asdict(whole.origin).items() if name != "stage"
     }
     found["command"] = list(whole.origin.stage.command)
+    found["image"] = whole.origin.stage.environment.apptainer or None
     if evidence:
         found["evidence"] = [
             {**asdict(one), "why": belief.why(one.source, one.word)} for one in whole.evidence
@@ -204,6 +205,7 @@ def _attempts(whole: Detail, now: datetime) -> list[str]:
 def _origin(opened: Project, whole: Detail, now: datetime) -> Iterator[tuple[str, str]]:
     origin = whole.origin
     yield "command", " ".join(clean(word) or "''" for word in _command(whole))
+    yield "image", clean(origin.stage.environment.apptainer)
     yield "stage", whole.run.stage
     yield "spec", clean(origin.file)
     yield "code", f"{origin.code[:SHORT]} of {clean(origin.folder)}" if origin.code else "none"

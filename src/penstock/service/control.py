@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penstock.model.state import FINAL
+from penstock.errors import UsageError
 from penstock.service import query
 from penstock.service.project import Project
 from penstock.store import detail, directives
@@ -21,19 +21,24 @@ class Chosen:
 def choose(project: Project, targets: Sequence[str], submission: str = "") -> Chosen:
     """Return the runs that names mean: a run, an experiment, or the uid of a submission.
 
-    Raises NotFoundError for a name that means nothing.
+    Raises NotFoundError for a name that means nothing, UsageError for runs of somebody else.
     """
-    found: dict[int, tuple[str, bool]] = {}
+    found: dict[int, detail.Member] = {}
     for target in targets:
-        for run in _meant(project, target):
-            found[run.id] = (run.name, run.is_over)
+        found |= {run.id: run for run in _meant(project, target)}
     if submission:
         with project.store.read() as view:
             rows = detail.members(view, project.settings.project_name, submission=submission)
         if not rows:
             raise query.missing(project, submission)
-        found |= {run.id: (run.name, run.is_over) for run in rows}
-    live = {key: name for key, (name, is_over) in found.items() if not is_over}
+        found |= {run.id: run for run in rows}
+    live = {key: run.name for key, run in found.items() if not run.is_over}
+    for key, name in live.items():
+        if (owner := found[key].owner) != project.user:
+            raise UsageError(
+                f"{name} is a run of {owner}, who alone may cancel it",
+                hint="nothing was cancelled; name your own runs only",
+            )
     return Chosen(tuple(live), tuple(live.values()), len(found) - len(live))
 
 
@@ -43,7 +48,8 @@ def _meant(project: Project, target: str) -> list[detail.Member]:
     if rows:
         return rows
     run = query.run(project, target)
-    return [detail.Member(run.id, run.experiment, run.number, run.state in FINAL)]
+    with project.store.read() as view:
+        return detail.members(view, project.settings.project_name, run_id=run.id)
 
 
 def cancel(project: Project, chosen: Chosen) -> int:
