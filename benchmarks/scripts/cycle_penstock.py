@@ -32,6 +32,7 @@ from penstock.service.init import init
 from penstock.settings import load
 from penstock.store import attempts, submissions
 from penstock.store.connection import Store, open_store
+from penstock.testing.factories import make_new_submission
 from penstock.transport.local import LocalTransport
 from penstock.wire import place, spool
 
@@ -104,14 +105,9 @@ def prepare(folder: Path, runs: int, changed: int) -> None:
 
 def _insert(store: Store) -> None:
     now = SystemClock().now()
-    new = submissions.NewSubmission(
-        uid=secrets.token_hex(8),
+    new = make_new_submission(
         project="bench",
         experiment="many",
-        spec_text="",
-        folder="/",
-        file="",
-        code=None,
         stages=(Stage("main", ("train",), request=Request(cpus=1)),),
         **WHO,
     )

@@ -15,6 +15,7 @@ from penstock.planning.arrays import plan
 from penstock.service.init import init
 from penstock.store import attempts, submissions
 from penstock.store.connection import Connection, Store, open_store
+from penstock.testing.factories import make_new_submission
 
 EACH = 10_000  # runs of an experiment
 ARRAY = 1000
@@ -32,14 +33,9 @@ def main(folder: Path, runs: int) -> None:
 def _experiment(store: Store, project: str, name: str, runs: int) -> None:
     now = SystemClock().now()
     who = {"user": os.environ["USER"], "cluster": "bench"}
-    new = submissions.NewSubmission(
-        uid=secrets.token_hex(8),
+    new = make_new_submission(
         project=project,
         experiment=name,
-        spec_text="",
-        folder="/",
-        file="",
-        code=None,
         stages=(Stage("main", ("train",)),),
         user=who["user"],
         cluster=who["cluster"],

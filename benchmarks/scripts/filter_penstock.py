@@ -2,7 +2,6 @@
 
 import json
 import random
-import secrets
 import statistics
 import sys
 import time
@@ -13,6 +12,7 @@ from penstock.clock import SystemClock
 from penstock.model.spec import Request, Stage
 from penstock.store import search, submissions
 from penstock.store.connection import Connection, Store, open_store
+from penstock.testing.factories import make_new_submission
 
 SHOWN = 50  # as on a terminal
 EACH = 50_000  # runs of a submission
@@ -55,14 +55,9 @@ def main(url: str, runs: int) -> None:
 
 def _fill(store: Store, first: int, runs: int) -> None:
     noise = random.Random(first)
-    new = submissions.NewSubmission(
-        uid=secrets.token_hex(8),
+    new = make_new_submission(
         project="bench",
         experiment=f"sweep{first // EACH % 5}",
-        spec_text="",
-        folder="/",
-        file="",
-        code=None,
         stages=(Stage("main", ("train",), request=Request(cpus=1)),),
         user="bench",
         cluster="bench",

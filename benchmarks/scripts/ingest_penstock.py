@@ -4,7 +4,6 @@ import json
 import math
 import os
 import random
-import secrets
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from penstock.scheduler.protocol import Scheduler
 from penstock.service.init import init
 from penstock.store import attempts, submissions
 from penstock.store.connection import Store, open_store
+from penstock.testing.factories import make_new_submission
 from penstock.transport.local import LocalTransport
 from penstock.wire import place, spool
 
@@ -73,14 +73,9 @@ def _world(folder: Path) -> World:
 def _array(world: World, runs: int) -> Array:
     now = world.clock.now()
     who = {"user": "bench", "cluster": "bench"}
-    new = submissions.NewSubmission(
-        uid=secrets.token_hex(8),
+    new = make_new_submission(
         project="bench",
         experiment="curves",
-        spec_text="",
-        folder="/",
-        file="",
-        code=None,
         stages=(Stage("main", ("train",), request=Request(cpus=1)),),
         user=who["user"],
         cluster=who["cluster"],

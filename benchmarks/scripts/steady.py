@@ -27,6 +27,7 @@ from penstock.store.connection import open_store
 from penstock.testing import draw, witness
 from penstock.testing.accounting import Row
 from penstock.testing.draw import USER
+from penstock.testing.factories import make_new_submission
 from penstock.testing.files import MemoryFiles
 from penstock.testing.hosts import Host
 from penstock.testing.judge import Verdict
@@ -183,16 +184,10 @@ class Days:
     def _submit(self, size: int) -> None:
         request = Request(mem_mb=100, time_s=self.random.choice([600, 3600]))
         stage = Stage("main", ("true",), request=request)
-        new = submissions.NewSubmission(
+        new = make_new_submission(
             uid=str(self.random.getrandbits(60)),
-            project="p",
-            experiment="e",
             user=USER.name,
             cluster=self.cluster.site.name,
-            spec_text="",
-            folder="/",
-            file="",
-            code=None,
             stages=(stage,),
         )
         first = self.runs

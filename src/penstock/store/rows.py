@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
+from typing import TypeVar
 
 from penstock.clock import moment, stamp
 
 FEW = 500  # values in one statement
+T = TypeVar("T")
 
 
 def time(seconds: float | None) -> datetime | None:
@@ -23,7 +25,7 @@ def marks(values: Collection[object]) -> str:
     return "(" + ", ".join("?" * len(values)) + ")"
 
 
-def batches(values: Iterable[int]) -> Iterator[list[int]]:
+def batches(values: Iterable[T]) -> Iterator[list[T]]:
     """Yield lists that fit into one statement."""
     every = list(values)
     return (every[at : at + FEW] for at in range(0, len(every), FEW))

@@ -1,5 +1,6 @@
 """Values for tests: each ``make_…`` has sensible fields, and takes those that the test is about."""
 
+import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from penstock.model.spec import Axis, Request, Spec, Stage, Sweep
 from penstock.model.state import State
 from penstock.scheduler.protocol import Submission
 from penstock.settings import PROJECT_FILE, Settings
+from penstock.store.submissions import NewSubmission
 
 AT = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)  # when it all happens
 
@@ -123,6 +125,23 @@ def make_submission(**kw: Any) -> Submission:
         "log": f"/home/arrays/{token}/slurm.log",
     }
     return Submission(**{**usual, **kw})
+
+
+def make_new_submission(**kw: Any) -> NewSubmission:
+    """Make what is known of a submission before its runs: alice's, of one stage."""
+    usual = {
+        "uid": secrets.token_hex(8),
+        "project": "p",
+        "experiment": "e",
+        "user": "alice",
+        "cluster": "c",
+        "spec_text": "",
+        "folder": "/",
+        "file": "",
+        "code": None,
+        "stages": (make_stage(),),
+    }
+    return NewSubmission(**{**usual, **kw})
 
 
 def make_task(word: str = "RUNNING", **kw: Any) -> Task:

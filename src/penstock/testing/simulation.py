@@ -24,9 +24,9 @@ from penstock.reconciler import send
 from penstock.reconciler.cycle import cycle
 from penstock.settings import Settings
 from penstock.store import directives, resolutions, submissions
-from penstock.store.submissions import NewSubmission
 from penstock.testing import draw
 from penstock.testing.draw import USER
+from penstock.testing.factories import make_new_submission
 from penstock.testing.files import StaleFiles
 from penstock.testing.hosts import HOME, FaultyStore, Host, InMemory, settings_of, template
 from penstock.testing.jobs import Plan, Process
@@ -200,16 +200,10 @@ class History:
             request=Request(mem_mb=100, time_s=self.random.choice([600, 3600])),
             max_parallel=self.random.choice([None, None, 2]),
         )
-        new = NewSubmission(
+        new = make_new_submission(
             uid=str(self.random.getrandbits(60)),
-            project="p",
-            experiment="e",
             user=USER.name,
             cluster=self.cluster.site.name,
-            spec_text="",
-            folder="/",
-            file="",
-            code=None,
             stages=(stage,),
         )
         runs = ((0, params) for params in sweeps.combine(stage.sweep, submissions.param))

@@ -16,8 +16,7 @@ from penstock.reconciler.world import Memory, World
 from penstock.scheduler.slurm import SlurmScheduler
 from penstock.store import attempts, submissions
 from penstock.store.connection import open_store
-from penstock.store.submissions import NewSubmission
-from penstock.testing.factories import make_settings, make_stage
+from penstock.testing.factories import make_new_submission, make_settings
 from penstock.testing.jobs import Plan
 from penstock.testing.model import Cluster
 from penstock.testing.site import Site
@@ -66,17 +65,8 @@ class Here:
         self.cluster.advance(60)
 
     def _submit(self) -> None:
-        new = NewSubmission(
-            uid="u",
-            project="p",
-            experiment="e",
-            user="alice",
+        new = make_new_submission(
             cluster=self.world.cluster,
-            spec_text="",
-            folder="/",
-            file="",
-            code=None,
-            stages=(make_stage(),),
         )
         with self.world.store.write() as tx:
             runs = [(0, submissions.params({"n": n})) for n in range(3)]

@@ -18,7 +18,7 @@ from penstock.service.project import Project
 from penstock.settings import Settings
 from penstock.store import attempts, resolutions, submissions
 from penstock.store.connection import Store, open_store
-from penstock.store.submissions import NewSubmission
+from penstock.testing.factories import make_new_submission
 from penstock.testing.model import Cluster
 from penstock.testing.site import Site, User
 from penstock.testing.transport import Fault, ModelTransport
@@ -46,16 +46,12 @@ class Case:
             settings, self.store, scheduler, self.transport, self.clock, ME, os.getuid()
         )
         vars(self.project).update(store=self.store, world=self.world)
-        submission = NewSubmission(
-            uid="u",
+        submission = make_new_submission(
             project=folder.name,
             experiment="sweep",
             user=ME,
             cluster=self.world.cluster,
-            spec_text="",
-            folder="/",
             file="s.yaml",
-            code=None,
             stages=(Stage(name="main", command=("true",)),),
         )
         with self.store.write() as tx:

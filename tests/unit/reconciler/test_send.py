@@ -1,6 +1,5 @@
 """From INTENDED to ACCEPTED: whatever sbatch answers, once."""
 
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -17,8 +16,7 @@ from penstock.reconciler.world import World
 from penstock.scheduler.slurm import SlurmScheduler
 from penstock.store import attempts, lease, submissions
 from penstock.store.connection import open_store
-from penstock.store.submissions import NewSubmission
-from penstock.testing.factories import make_settings, make_stage, make_sweep
+from penstock.testing.factories import make_new_submission, make_settings, make_stage, make_sweep
 from penstock.testing.model import Cluster
 from penstock.testing.site import Site
 from penstock.testing.transport import Fault, ModelTransport
@@ -47,16 +45,8 @@ class Here:
         stage = make_stage(
             sweep=make_sweep(x=list(range(runs))), request=request or Request(mem_mb=10)
         )
-        new = NewSubmission(
-            uid=secrets.token_hex(8),
-            project="p",
-            experiment="e",
-            user="alice",
+        new = make_new_submission(
             cluster=self.world.cluster,
-            spec_text="",
-            folder="/",
-            file="",
-            code=None,
             stages=(stage,),
         )
         with self.world.store.write() as tx:
