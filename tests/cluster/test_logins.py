@@ -63,20 +63,23 @@ def test_daemons_on_two_login_nodes_send_each_run_once(alice: Seat) -> None:
     alice("daemon", "start")
     alice.shell("mv .penstock/daemon.alice .penstock/hidden")
     there("daemon", "start")
+    names = [f"{number}{uuid4().hex[:8]}" for number in ("one", "two")]
     try:
         script = witness(alice)
         at_once(
-            threading.Thread(target=alice.submit, args=("one", script), kwargs={"params": TEN}),
-            threading.Thread(target=there.submit, args=("two", script), kwargs={"params": TEN}),
+            *(
+                threading.Thread(target=seat.submit, args=(name, script), kwargs={"params": TEN})
+                for seat, name in zip((alice, there), names, strict=True)
+            )
         )
-        for name in ("one", "two"):
+        for name in names:
             ran_once(alice, name, 10)
     finally:
         there("daemon", "stop")
         alice.shell("mv .penstock/hidden .penstock/daemon.alice")
         alice("daemon", "stop")
     rows = alice.shell("sacct -nPXu alice -S now-1hour -o JobID,JobName").split()
-    arrays = {row.partition("_")[0] for row in rows if row.endswith((".one", ".two"))}
+    arrays = {row.partition("_")[0] for row in rows if row.endswith(tuple(names))}
     assert len(arrays) == 2, rows
     assert "whole" in alice("store", "check").stderr
 
