@@ -1,6 +1,7 @@
 """Users on the machines of the test cluster, and what can happen to a machine."""
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -118,30 +119,36 @@ def project(cluster: Cluster, user: str = "alice", machine: str = "login1", **en
 # --- what can happen to a compute node
 
 
-def is_down(cluster: Cluster, node: str) -> bool:
-    """Return whether Slurm has given a node up; not where it answers too late to say.
+def standing(cluster: Cluster, node: str) -> str:
+    """Return all words of Slurm on a node; none where it answers too late to say.
 
-    Of a node's words sinfo shows one, which is "completing" while jobs end.
+    Of these sinfo shows one, which is "completing" while jobs end.
     """
-    return "State=DOWN" in cluster.run("controller", "scontrol", "show", "node", node).stdout
+    said = cluster.run("controller", "scontrol", "show", "node", node).stdout
+    found = re.search(r"\bState=(\S+)", said)
+    return found[1] if found else ""
 
 
-def wait_until_down(cluster: Cluster, node: str) -> None:
+def wait_until(is_so: Callable[[], bool], what: str) -> None:
     end = time.monotonic() + PATIENCE_S
-    while not is_down(cluster, node):
-        assert time.monotonic() < end, f"Slurm never gave {node} up"
+    while not is_so():
+        assert time.monotonic() < end, f"waited too long for {what}"
         time.sleep(0.5)
 
 
-def mend(cluster: Cluster, *nodes: str) -> None:
-    """Have Slurm use nodes again; with a network that is connected anew comes another address."""
-    for node in nodes:
-        address = cluster.must(node, "hostname", "-I").split()[0]
-        update = ("scontrol", "update", f"NodeName={node}")
-        cluster.must("controller", *update, f"NodeAddr={address}")
-        if "DRAIN" in cluster.must("controller", "scontrol", "show", "node", node):
-            cluster.must("controller", *update, "State=RESUME")
-    cluster.wait(PATIENCE_S)
+def wait_until_down(cluster: Cluster, node: str) -> None:
+    wait_until(lambda: "DOWN" in standing(cluster, node), f"Slurm to give {node} up")
+
+
+def mend(cluster: Cluster, node: str) -> None:
+    """Have Slurm use a node again; with a network that is connected anew comes another address."""
+    address = cluster.must(node, "hostname", "-I").split()[0]
+    update = ("scontrol", "update", f"NodeName={node}")
+    cluster.must("controller", *update, f"NodeAddr={address}")
+    if "DRAIN" in standing(cluster, node):
+        cluster.must("controller", *update, "State=RESUME")
+    up = re.compile(r"(IDLE|MIXED|ALLOCATED|COMPLETING)(\+COMPLETING)?")  # and it responds
+    wait_until(lambda: up.fullmatch(standing(cluster, node)) is not None, f"{node} to come back")
 
 
 @contextmanager

@@ -5,15 +5,13 @@ import os
 import pytest
 
 from deploy.test_cluster.cluster import Cluster
-from tests.containers import NODES, Seat, mend, project
+from tests.containers import Seat, project
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     """Return the cluster that `make test-cluster` has brought up."""
-    found = Cluster(os.environ["PENSTOCK_TEST_CLUSTER"])
-    mend(found, *NODES)  # a test that failed may have left one cut off
-    return found
+    return Cluster(os.environ["PENSTOCK_TEST_CLUSTER"])
 
 
 @pytest.fixture

@@ -2,25 +2,28 @@
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 
 import pytest
 
 from deploy.test_cluster.cluster import Cluster
 from tests.containers import (
+    STEADY,
     Seat,
     cut_off,
-    is_down,
     killed,
     mend,
     paused,
+    standing,
     wait_until_down,
 )
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 GOOD = ("completed", None, 1)
-TWO = ("n1", "n2")  # nodes where only the tests of this file run something
+# Tests that take the same node away run one after another, whatever else does.
+ON_N1 = pytest.mark.xdist_group("n1")
+ON_N2 = pytest.mark.xdist_group("n2")
 BEGUN = 'echo "$PENSTOCK_RUN $PENSTOCK_RESTART $(hostname)" >> {root}/begun'
 Loss = Callable[[Cluster, str], AbstractContextManager[None]]
 
@@ -40,27 +43,29 @@ def begun(seat: Seat) -> list[str]:
     return sorted(seat.read("begun"))
 
 
+@ON_N1
 def test_scratch_is_the_nodes_own(alice: Seat, cluster: Cluster) -> None:
     """Each run works in a folder that no other machine has, and leaves nothing of it there."""
-    script = held(alice, "where", "pwd > out", "hostname >> out")
-    for node in TWO:
-        alice.submit(f"where{node}", script, outputs=["out"], **on(node))
-    alice.until(lambda: len(begun(alice)) == len(TWO), "the commands")
-    ours = ("sh", "-c", "ls -d /scratch/penstock-*/run/*")
-    for node in TWO:
-        assert len(cluster.must(node, *ours).split()) == 1
-    for login in ("login1", "login2"):
-        assert cluster.run(login, *ours).stdout == ""
-    alice.write("where.gate", "")
-    for node in TWO:
-        assert alice.states(f"where{node}") == [GOOD]
-        folder, host = alice.read(f"runs/where{node}/1/out")
+    nodes = ("n1", STEADY)
+    for node in nodes:
+        begin = f"pwd > {alice.root}/{node}.place"
+        script = held(alice, "where", "pwd > out", "hostname >> out")
+        alice.submit(f"where{node}", f"{begin}; {script}", outputs=["out"], **on(node))
+    alice.until(lambda: len(begun(alice)) == len(nodes), "the commands")
+    places = {node: alice.read(f"{node}.place")[0] for node in nodes}
+    for node, folder in places.items():
         assert folder.startswith("/scratch/")
-        assert host == node
-        gone = cluster.run(node, "test", "-e", folder)
-        assert gone.returncode == 1
+        for machine in (*nodes, "login1", "login2"):
+            found = cluster.run(machine, "test", "-d", folder)
+            assert found.returncode == (0 if machine == node else 1), (machine, folder)
+    alice.write("where.gate", "")
+    for node, folder in places.items():
+        assert alice.states(f"where{node}") == [GOOD]
+        assert alice.read(f"runs/where{node}/1/out") == [folder, node]
+        assert cluster.run(node, "test", "-e", folder).returncode == 1
 
 
+@ON_N1
 def test_short_pause_of_a_node_is_nobodys_end(alice: Seat, cluster: Cluster) -> None:
     """Ten missed beats are no evidence of anything, and Slurm waits 15 s."""
     alice.submit("still", held(alice, "still"), **on("n1"))
@@ -73,62 +78,59 @@ def test_short_pause_of_a_node_is_nobodys_end(alice: Seat, cluster: Cluster) -> 
             assert alice.json("show", "still/1")["state"] == "running"
     assert alice.states("still") == [GOOD]
     assert begun(alice) == ["still/1 0 n1"]
-    assert not is_down(cluster, "n1")
+    assert "DOWN" not in standing(cluster, "n1")
 
 
-@pytest.mark.parametrize("lost", [{"n1": paused, "n2": cut_off}, {"n1": killed}], ids="-".join)
-def test_node_is_lost_under_its_runs(alice: Seat, cluster: Cluster, lost: dict[str, Loss]) -> None:
+@pytest.mark.parametrize(
+    "node, lost",
+    [
+        pytest.param("n1", paused, marks=ON_N1, id="paused"),
+        pytest.param("n1", killed, marks=ON_N1, id="killed"),
+        pytest.param("n2", cut_off, marks=ON_N2, id="cut_off"),
+    ],
+)
+def test_node_is_lost_under_its_runs(alice: Seat, cluster: Cluster, node: str, lost: Loss) -> None:
     """What may be requeued begins on another node, and its first command counts no more."""
     script = held(alice, "moved", 'echo "by $PENSTOCK_RESTART on $(hostname)" > out')
-    for node in lost:
-        alice.submit(f"moved-{node}", script, outputs=["out"], **on(node))
-        alice.submit(f"stays-{node}", held(alice, "never"), **on(node))
-    alice.until(lambda: len(begun(alice)) == 2 * len(lost), "the commands")
-    for node in lost:
-        update(alice, f"stays-{node}", "Requeue=0")
-    with ExitStack() as faults:
-        for node, fault in lost.items():
-            faults.enter_context(fault(cluster, node))
-        for node in lost:
-            wait_until_down(cluster, node)
-            update(alice, f"moved-{node}", "ReqNodeList=")  # it waits now, for any node
-            assert alice.states(f"stays-{node}") == [("failed", "node", 1)]
-        alice.until(lambda: len(begun(alice)) == 3 * len(lost), "the next restarts")
+    alice.submit("moved", script, outputs=["out"], **on(node))
+    alice.submit("stays", held(alice, "never"), **on(node))
+    alice.until(lambda: len(begun(alice)) == 2, "the commands")
+    update(alice, "stays", "Requeue=0")
+    with lost(cluster, node):
+        wait_until_down(cluster, node)
+        update(alice, "moved", f"ReqNodeList={STEADY}")
+        assert alice.states("stays") == [("failed", "node", 1)]
+        alice.until(lambda: len(begun(alice)) == 3, "the next restart")
         alice.write("moved.gate", "")
-        for node in lost:
-            assert alice.states(f"moved-{node}") == [GOOD]
-    mend(cluster, *lost)
-    alice.until(lambda: not any(left(cluster, node, alice) for node in lost), "old runners to end")
+        assert alice.states("moved") == [GOOD]
+    mend(cluster, node)
+    alice.until(lambda: not left(cluster, node, alice), "old runners to end")
     alice("tick")
-    for node in lost:
-        assert alice.states(f"stays-{node}") == [("failed", "node", 1)]
-        assert alice.states(f"moved-{node}") == [GOOD]
-        moved = alice.last(f"moved-{node}/1")
-        assert moved["restart"] == 1
-        assert moved["node"] not in lost
-        assert alice.read(f"runs/moved-{node}/1/out") == [f"by 1 on {moved['node']}"]
-        assert [one for one in begun(alice) if f"-{node}/" in one] == [
-            f"moved-{node}/1 0 {node}",
-            f"moved-{node}/1 1 {moved['node']}",
-            f"stays-{node}/1 0 {node}",
-        ]
+    assert alice.states("stays") == [("failed", "node", 1)]
+    assert alice.states("moved") == [GOOD]
+    moved = alice.last("moved/1")
+    assert (moved["restart"], moved["node"]) == (1, STEADY)
+    assert alice.read("runs/moved/1/out") == [f"by 1 on {STEADY}"]
+    assert begun(alice) == [f"moved/1 0 {node}", f"moved/1 1 {STEADY}", f"stays/1 0 {node}"]
 
 
+@ON_N2
 def test_command_ends_by_itself_on_a_node_that_is_cut_off(alice: Seat, cluster: Cluster) -> None:
     """Its own record is final: what Slurm begins again of it runs nothing, or leaves the queue."""
     for name in ("again", "left"):
         alice.submit(name, held(alice, "ends"), **on("n2"))
     alice.until(lambda: len(begun(alice)) == 2, "the commands")
-    job = alice.last("again/1")["array_job"]
+    job, other = (alice.last(f"{name}/1")["array_job"] for name in ("again", "left"))
     with cut_off(cluster, "n2"):
         alice.write("ends.gate", "")
         wait_until_down(cluster, "n2")
-        change(cluster, job, "ReqNodeList=")  # no command has looked since
+        change(cluster, job, f"ReqNodeList={STEADY}")  # no command has looked since
         alice.until(lambda: job not in queued(alice), "the end of its next restart")
+        assert other in queued(alice)
         for name in ("again", "left"):
             assert alice.states(name) == [GOOD]
         alice("tick")
-        assert queued(alice) == []
+        assert other not in queued(alice)
     mend(cluster, "n2")
     alice("tick")
     for name in ("again", "left"):
@@ -159,7 +161,7 @@ def test_command_runs_in_an_apptainer_image(alice: Seat, cluster: Cluster) -> No
     """The image is made on a node from a folder with busybox: no network, no registry."""
     if cluster.debian != "trixie":
         pytest.skip("Apptainer of Debian's sid needs a newer glibc than bookworm's")
-    there = alice.at("n1")
+    there = alice.at(STEADY)
     there.shell(
         "set -e; mkdir -p tree/bin tree/etc tree/dev tree/proc tree/sys tree/tmp tree/var/tmp"
         " tree/root tree/home tree/scratch tree/shared; cp /bin/busybox tree/bin/;"
