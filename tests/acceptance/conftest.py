@@ -1,4 +1,8 @@
-"""The command as its users have it: a subprocess, on the local scheduler and on the real Slurm."""
+"""The command as its users have it, on the local scheduler and on the real Slurm.
+
+What runs to its end is a fork of a process that has loaded all of Penstock; ``Site.start`` starts
+the installed command itself.
+"""
 
 import atexit
 import json
