@@ -104,8 +104,11 @@ class Loop:
         settings = self.upkeep.project.settings
         self.bounds_s = (settings.poll_s, settings.poll_max_s)
         report = self.upkeep.step()
-        self.pulse.failures = 0
-        self._tell("; ".join(report.odd))  # that a command acts just now is none
+        was_failed, self.pulse.failures = self.pulse.failures > 0, 0
+        # That a command acts just now is no trouble. What a look met lasts until the next look:
+        # cycles between them only read spools.
+        if report.odd or report.polled or was_failed:
+            self._tell("; ".join(report.odd))
         self._report(report)
         return QUICK_S if has_live(self.upkeep.project) else settings.poll_s
 

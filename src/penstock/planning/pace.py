@@ -1,10 +1,14 @@
-"""How often to look at the queue: quick after a change, slower in quiet times and after errors."""
+"""How often to look at the queue: quick after a change, slower in quiet times and after errors.
+
+And slower where its answers take long.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 SLOWER = 1.5
 BACK_OFF = 2.0
+REST = 10  # times as long as an answer took: a controller that is slow has too much to do
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,13 @@ class Pace:
 
 
 def after(
-    last: Pace, now: datetime, *, changed: bool, failed: bool, bounds_s: tuple[float, float]
+    last: Pace,
+    now: datetime,
+    *,
+    changed: bool,
+    failed: bool,
+    bounds_s: tuple[float, float],
+    took_s: float = 0,
 ) -> Pace:
     """Return the pace after a look. ``bounds_s``: the site's shortest and longest wait."""
     shortest, longest = bounds_s
@@ -33,4 +43,4 @@ def after(
         wait_s = shortest
     else:
         wait_s *= SLOWER
-    return Pace(now, max(shortest, min(wait_s, longest)))
+    return Pace(now, max(shortest, min(max(wait_s, REST * took_s), longest)))

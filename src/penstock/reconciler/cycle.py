@@ -47,6 +47,7 @@ class Report:
     sent: list[send.Sent] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)  # what could not be asked, and why
     polled: bool = False
+    look_s: float = 0  # that the scheduler took to answer
     is_told: bool = True  # to runners: what is over
     collected_at: datetime | None = None  # before this all that was written was read
     collected_s: float = 0  # the same, by a clock that nobody sets
@@ -187,11 +188,14 @@ def _cancel(world: World, report: Report) -> None:
 
 
 def _observe(world: World, report: Report) -> Poll | None:
+    began = world.clock.monotonic()
     try:
         poll = world.scheduler.observe()
     except SchedulerError as error:
         report.odd.append(str(error))
         return None
+    finally:
+        report.look_s = world.clock.monotonic() - began
     report.polled = True
     report.odd.extend(poll.odd)
     return poll

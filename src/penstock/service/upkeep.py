@@ -83,6 +83,7 @@ class Upkeep:
                 pace,
                 changed=bool(report.changed or report.sent),
                 failed=not report.polled,
+                took_s=report.look_s,
             )
         elif report.changed or report.sent:
             self.quicken(project.settings.poll_s)
@@ -101,11 +102,14 @@ class Upkeep:
     def _path(self, folder: Path) -> Path:
         return folder / f"pace.{self.project.user}"
 
-    def _looked(self, path: Path, last: Pace, *, changed: bool, failed: bool) -> None:
+    def _looked(
+        self, path: Path, last: Pace, *, changed: bool, failed: bool, took_s: float = 0
+    ) -> None:
         settings = self.project.settings
         now = self.project.clock.now()
         bounds = (settings.poll_s, max(settings.poll_s, settings.poll_max_s))
-        write_pace(path, after(last, now, changed=changed, failed=failed, bounds_s=bounds))
+        how = {"changed": changed, "failed": failed}
+        write_pace(path, after(last, now, **how, bounds_s=bounds, took_s=took_s))
 
 
 def _live(project: Project) -> set[str]:

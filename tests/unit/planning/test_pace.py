@@ -35,9 +35,17 @@ def test_quiet_makes_it_slower_and_failure_slower_still() -> None:
     assert 20 < quiet.wait_s < failed.wait_s
 
 
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=50))
-def test_wait_stays_within_the_bounds(steps: list[tuple[bool, bool]]) -> None:
+def test_answer_that_takes_long_is_asked_for_seldom() -> None:
+    waits = [
+        after(Pace(T0, 10), T0, changed=True, failed=False, bounds_s=BOUNDS, took_s=took_s).wait_s
+        for took_s in (0.1, 3, 50)
+    ]
+    assert waits == [10, 30, 120]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.floats(0, 100)), max_size=50))
+def test_wait_stays_within_the_bounds(steps: list[tuple[bool, bool, float]]) -> None:
     pace = Pace()
-    for changed, failed in steps:
-        pace = after(pace, T0, changed=changed, failed=failed, bounds_s=BOUNDS)
+    for changed, failed, took_s in steps:
+        pace = after(pace, T0, changed=changed, failed=failed, bounds_s=BOUNDS, took_s=took_s)
         assert BOUNDS[0] <= pace.wait_s <= BOUNDS[1]
