@@ -20,7 +20,7 @@ from penstock.testing.shrink import shrink
 from penstock.testing.simulation import history
 
 COUNTED = ("runs", "cycles", "simulated_s", "crashes", "rpcs", "asks")
-JUDGED = ("lost", "doubled", "wrong", "stuck", "errors")
+JUDGED = ("lost", "doubled", "wrong", "stuck", "errors", "costly")
 SHARED = Path("/dev/shm")
 
 

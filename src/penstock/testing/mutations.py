@@ -19,7 +19,8 @@ from penstock.model.evidence import Evidence, Exit, Known, Poll, Task, Transitio
 from penstock.model.run import Array, Intent
 from penstock.model.state import Cause, Kind, State
 from penstock.planning import ending, reconcile
-from penstock.reconciler import observe, over, send
+from penstock.reconciler import cycle, observe, over, send
+from penstock.reconciler.cycle import Report
 from penstock.reconciler.world import World
 from penstock.scheduler import parse, reply
 from penstock.scheduler.slurm import SlurmScheduler
@@ -154,6 +155,14 @@ def _all_told(*_args: object) -> bool:
     return True
 
 
+def _look_often(world: World, report: Report) -> Poll | None:
+    """Look three times, as each part of a cycle by itself would."""
+    for _ in range(2):
+        _OBSERVE(world, report)
+    return _OBSERVE(world, report)
+
+
+_OBSERVE = cycle._observe  # noqa: SLF001
 _ENDING = {"COMPLETING": state.Word("CG", Kind.END, State.FAILED, Cause.EXIT)}
 _RESEND = _put(send, "look_up", _resend)
 
@@ -192,5 +201,6 @@ MUTATIONS: dict[str, Mutation] = {
     "exit-before-a-requeue": _put(reconcile, "_waits_again", lambda _: False),
     "old-answer-believed": _put(reconcile, "_was_heard", lambda seen, _: seen.queue_at is not None),
     "cut-list-believed": _put(observe.Heard, "is_cut", lambda *_: False),
+    "looked-at-thrice": _put(cycle, "_observe", _look_often),
     "half-an-answer-believed": _put(parse, "queue", _queue_of_half),
 }

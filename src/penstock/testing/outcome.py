@@ -19,10 +19,20 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    costly: list[str] = field(default_factory=list)
     faults: list[int] = field(default_factory=list)  # the numbers of those that happened
     story: list[str] = field(default_factory=list)
 
     @property
     def problems(self) -> list[str]:
         """Return all that may not be."""
-        return [*self.lost, *self.doubled, *self.wrong, *self.stuck, *self.errors]
+        at_all = [*self.lost, *self.doubled, *self.wrong, *self.stuck, *self.errors]
+        return [*at_all, *self.costly]
+
+    def budget(self, arrays: int) -> int:
+        """Return how many RPCs are allowed.
+
+        A look costs 3; what the cluster is and has room for is asked at the start, and around each
+        array.
+        """
+        return 20 + 4 * self.cycles + 8 * (arrays + self.crashes)

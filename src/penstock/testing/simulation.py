@@ -326,6 +326,9 @@ class History:
             if len(jobs := self.cluster.jobs_of(token)) > 1:
                 outcome.doubled.append(f"{token} was sent as jobs {sorted(jobs)}")
 
+        if outcome.rpcs > (most := outcome.budget(len(self.tokens))):
+            outcome.costly.append(f"{outcome.rpcs} RPCs, where {most} are allowed")
+
     def _rows(self) -> list[Verdict]:
         with self.store.read() as view:
             return [self._verdict(row) for row in view.execute(_ROWS)]

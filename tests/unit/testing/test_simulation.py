@@ -29,10 +29,11 @@ KEPT = {
     2160: "a reconciler that was suspended wrote files for an array that was no more",
     2724: "an accounting that turned out to be missing was waited for",
     4003: "a task that was cancelled while it waited was requeued by hand, and ran",
+    4531: "a task vanished from an array that was cancelled and requeued as a whole, and was lost",
     8412: "a clock that was ahead made an end without a record",
     297: "NODE_FAIL of a segment that had been requeued was taken for the end",
 }
-FEW = range(150)
+FEW = range(250)
 
 
 def test_history_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
