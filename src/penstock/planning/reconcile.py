@@ -146,6 +146,8 @@ def _by_absence(
         return _by_last_word(known, last)
     if _was_withdrawn(known, seen):
         return _withdrawn(known, policy, now)
+    if seen.sighting is None and _goes_on_elsewhere(seen.history):
+        return _unknown(known, now, ("accounting", "REVOKED"))
     heard_at = max(since, seen.sighting.heard_at) if seen.sighting else since
     if now - heard_at >= max(policy.lost_after, policy.absent_after):
         why = ("silence", f"since {since:%Y-%m-%d %H:%M:%S}Z")
@@ -205,6 +207,11 @@ def _was_withdrawn(known: Known, seen: Evidence) -> bool:
     """
     is_silent = seen.sighting is None and (seen.history is None or _is_closed(seen.history))
     return is_silent and (seen.knows_array or known.cancel_asked)
+
+
+def _goes_on_elsewhere(task: Task | None) -> bool:
+    """Return whether a sibling in a federation has it: it may wait there for as long as it likes."""
+    return task is not None and word(task.word).kind is Kind.SIBLING
 
 
 def _is_closed(task: Task) -> bool:

@@ -419,6 +419,11 @@ def test_unknown_word_keeps_the_state() -> None:
 
 def test_revoked_follows_the_sibling() -> None:
     assert told(known(State.QUEUED), Evidence(queue=task("REVOKED"), queue_at=at(90))) is None
+    seen = Evidence(queue_at=at(9000), history=task("REVOKED"), history_at=at(9000))
+    waited = known(State.QUEUED, unknown_since=at(100))
+    assert told(waited, seen, now=at(9000)) is None  # it is not called lost
+    heard = replace(seen, sighting=sighting(heard_at=at(110)))  # the sibling's runner, long ago
+    assert outcome(told(waited, heard, now=at(9000))) == (State.FAILED, Cause.LOST)
 
 
 WAITING = [name for name, one in WORDS.items() if one.kind in (Kind.WAITING, Kind.HELD)]

@@ -73,6 +73,13 @@ def test_queue_knows_a_renamed_and_requeued_task_by_what_the_accounting_told() -
     assert sort(poll(second), [ARRAY], told.submits()).word(ARRAY, 3) == second
 
 
+@pytest.mark.parametrize("words", [("RUNNING", "REVOKED"), ("REVOKED", "RUNNING")])
+def test_what_a_sibling_does_goes_before_revoked(words: tuple[str, str]) -> None:
+    told = sort(poll(*(task(word=word) for word in words)), [ARRAY]).word(ARRAY, 3)
+    assert told is not None
+    assert told.word == "RUNNING"
+
+
 def test_submit_of_a_later_segment_is_not_noted() -> None:
     later = task(frozenset({4}), submit_at=T0 + timedelta(hours=1))
     assert sort(poll(later), [ARRAY]).submit_at(ARRAY) is None
