@@ -130,6 +130,7 @@ HELD_REASONS = frozenset(
     {
         "JobHeldUser",
         "JobHeldAdmin",
+        "JobHoldMaxRequeue",
         "launch_failed_requeued_held",
         "launch failed requeued held",
         "job requeued in held state",

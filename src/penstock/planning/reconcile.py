@@ -146,10 +146,9 @@ def _by_absence(
         return _by_last_word(known, last)
     if _was_withdrawn(known, seen):
         return _withdrawn(known, policy, now)
-    if seen.sighting is None and _goes_on_elsewhere(seen.history):
-        return _unknown(known, now, ("accounting", "REVOKED"))
     heard_at = max(since, seen.sighting.heard_at) if seen.sighting else since
-    if now - heard_at >= max(policy.lost_after, policy.absent_after):
+    is_long = now - heard_at >= max(policy.lost_after, policy.absent_after)
+    if is_long and not _waits_elsewhere(seen):
         why = ("silence", f"since {since:%Y-%m-%d %H:%M:%S}Z")
         return replace(move(known, State.FAILED, "", why), cause=Cause.LOST, ended_at=now)
     return _unknown(known, now, ("silence", "not in the queue, no end in the accounting"))
@@ -209,9 +208,10 @@ def _was_withdrawn(known: Known, seen: Evidence) -> bool:
     return is_silent and (seen.knows_array or known.cancel_asked)
 
 
-def _goes_on_elsewhere(task: Task | None) -> bool:
-    """Return whether a sibling in a federation has it: it may wait there for as long as it likes."""
-    return task is not None and word(task.word).kind is Kind.SIBLING
+def _waits_elsewhere(seen: Evidence) -> bool:
+    """Return whether a sibling in a federation has it, where it may wait for as long as it likes."""
+    is_revoked = seen.history is not None and word(seen.history.word).kind is Kind.SIBLING
+    return is_revoked and seen.sighting is None
 
 
 def _is_closed(task: Task) -> bool:
