@@ -1,4 +1,4 @@
-"""Job orchestration for Slurm: runs, arrays and a record from which any run can be done again.
+"""Job orchestration for Slurm: runs, arrays, and a record with the code that each ran.
 
 This file is also in the zip that goes to compute nodes, so it is Python 3.6 and standard library.
 There ``extend_path`` lets an installed Penstock supply the modules that the zip lacks.
