@@ -209,7 +209,7 @@ def _was_withdrawn(known: Known, seen: Evidence) -> bool:
 
 
 def _waits_elsewhere(seen: Evidence) -> bool:
-    """Return whether a sibling in a federation has it, where it may wait for as long as it likes."""
+    """Return whether a sibling in a federation has it, where it may wait for long."""
     is_revoked = seen.history is not None and word(seen.history.word).kind is Kind.SIBLING
     return is_revoked and seen.sighting is None
 
