@@ -147,7 +147,11 @@ def _badness(task: Task) -> int:
 
 def _odd(tasks: Sequence[Task]) -> tuple[str, ...]:
     """Return what a user should be warned of, once for each."""
-    words = [task.word for task in tasks if word(task.word).kind is Kind.UNKNOWN]
+    strange = {task.word: task.job for task in tasks if word(task.word).kind is Kind.UNKNOWN}
+    words = [
+        f"Slurm says {one!r} of job {job}, which Penstock does not know: its runs stay as they are"
+        for one, job in strange.items()
+    ]
     cut = [f"{task.job}: indices not understood" for task in tasks if task.tasks is None]
     return tuple(dict.fromkeys([*words, *cut]))
 

@@ -263,7 +263,10 @@ def test_heterogeneous_job_is_as_well_as_its_worst_component(
 def test_queue_keeps_unknown_words_and_says_so_once() -> None:
     poll = queue(make_row(state="DREAMING"), make_row("12_8", "DREAMING"), make_row("12_9", "?"))
     assert [task.word for task in poll.tasks] == ["DREAMING", "DREAMING", "?"]
-    assert poll.odd == ("DREAMING", "?")
+    assert [one.split(",")[0] for one in poll.odd] == [
+        "Slurm says 'DREAMING' of job 12",
+        "Slurm says '?' of job 12",
+    ]
 
 
 def recorded_queues() -> list[str]:
