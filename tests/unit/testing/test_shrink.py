@@ -38,6 +38,7 @@ def test_right_history_is_not_shrunk(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)  # half a minute, on a machine that does nothing else
 def test_story_of_a_deliberate_fault_is_short(tmp_path: Path) -> None:
     with MUTATIONS["sending-not-committed"]():
         short = next(filter(None, (shrink(seed, tmp_path) for seed in range(100))))
