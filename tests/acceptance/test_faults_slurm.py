@@ -221,6 +221,7 @@ def test_project_of_another_can_be_read_and_not_changed(slurm: Site) -> None:
 def test_sweep_over_the_largest_array_is_sent_in_parts(slurm: Site) -> None:
     text = spec("parts", "true", params={"n": {"from": 1, "to": 2500}})
     shown = slurm.json("submit", "--dry-run", slurm.write("sweep.yaml", text))
+    assert [run["params"]["n"] for run in shown["runs"]] == [*range(1, 2501)]
     last_ones = [
         int(found)
         for one in shown["scripts"]

@@ -21,6 +21,7 @@ from penstock.wire import argv
 if TYPE_CHECKING:
     from penstock.service.submit import Preview
 
+SHOWN = 20  # runs that --dry-run shows to people; --json has all
 WIDE = 60  # columns of a parameter that --dry-run shows
 WIDEST = 500  # … and of a run
 
@@ -56,7 +57,7 @@ def submit(  # noqa: PLR0913, PLR0917  each is an option
         wanted = service.read_spec(spec, experiment=name or None)
     opened = near.on(cluster)
     if dry_run:
-        _preview(service.preview(opened, wanted), as_json)
+        _preview(service.preview(opened, wanted, show=None if as_json else SHOWN), as_json)
         return
     gc.freeze()  # what is loaded stays: it is not looked through again for each thousand runs
     stored, limits = _store(opened, wanted)

@@ -49,8 +49,8 @@ def read_spec(path: Path, *, experiment: str | None = None) -> Spec:
     return renamed(spec, experiment) if experiment else spec
 
 
-def preview(project: Project, spec: Spec, *, show: int = 20) -> Preview:
-    """Return what a submission would do; ask the cluster, change nothing."""
+def preview(project: Project, spec: Spec, *, show: int | None = None) -> Preview:
+    """Return what a submission would do, with so many of its runs; change nothing."""
     limits = project.world.scheduler.limits()
     spec = image.located(project, spec)
     check(project, spec, limits)
