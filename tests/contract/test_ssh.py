@@ -493,8 +493,12 @@ def test_many_keys_of_an_agent_are_not_all_offered(
         agent.wait(10)
 
 
-def test_code_is_asked_for_once_and_never_without_a_terminal(state: Path) -> None:
-    """The password of the system stands for a second factor: PAM asks for it in the same way."""
+@pytest.fixture
+def coded() -> Iterator[Sshd]:
+    """Start a server that asks for a code, too.
+
+    The password of the system stands for a second factor: PAM asks for it in the same way.
+    """
     more = "AuthenticationMethods publickey,keyboard-interactive"
     with sshd.running(users=("penstock-loud",)) as server:
         server.stop()
@@ -504,23 +508,38 @@ def test_code_is_asked_for_once_and_never_without_a_terminal(state: Path) -> Non
         server.restart()
         secret = b"penstock-loud:open sesame\n"
         subprocess.run(["chpasswd"], input=secret, check=True)
-        asked: list[str] = []
+        yield server
 
-        def ask(title: str, questions: list[tuple[str, bool]]) -> list[str]:
-            asked.append(title)
-            return ["open sesame" for _ in questions]
 
-        daemon = Session("big", server.cluster(), state, config=Path("/none"))
-        with pytest.raises(Unattended, match="asks for something") as caught:
-            daemon.hello()
-        assert "on one" in caught.value.hint
-        session = Session("big", server.cluster(), state, ask=ask, config=Path("/none"))
-        transport = SshTransport(session, "big")
-        for _ in range(3):
-            assert transport.run(["true"]).code == 0
-        assert len(asked) == 1
-        assert session.was_asked
-        session.close()
+def test_code_is_asked_for_once_and_never_without_a_terminal(coded: Sshd, state: Path) -> None:
+    asked: list[str] = []
+
+    def ask(title: str, questions: list[tuple[str, bool]]) -> list[str]:
+        asked.append(title)
+        return ["open sesame" for _ in questions]
+
+    daemon = Session("big", coded.cluster(), state, config=Path("/none"))
+    with pytest.raises(Unattended, match="asks for something") as caught:
+        daemon.hello()
+    assert "on one" in caught.value.hint
+    session = Session("big", coded.cluster(), state, ask=ask, config=Path("/none"))
+    transport = SshTransport(session, "big")
+    for _ in range(3):
+        assert transport.run(["true"]).code == 0
+    assert len(asked) == 1
+    assert session.was_asked
+    session.close()
+
+
+def test_person_may_take_longer_than_a_machine(coded: Sshd, state: Path) -> None:
+    def ask(_title: str, questions: list[tuple[str, bool]]) -> list[str]:
+        time.sleep(3)
+        return ["open sesame" for _ in questions]
+
+    cluster = coded.cluster(connect_s=2)
+    session = Session("big", cluster, state, ask=ask, config=Path("/none"))
+    assert SshTransport(session, "big").run(["id", "-un"]).out == "penstock-loud\n"
+    session.close()
 
 
 # --- the way there

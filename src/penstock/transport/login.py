@@ -22,6 +22,7 @@ Asker = Callable[[str, list[tuple[str, bool]]], list[str]]
 
 MOST_KEYS = 5  # servers allow six failures, and count each key
 KEEPALIVE_S = 30
+TYPED_S = 300  # somebody may have to find a telephone first
 # Unacknowledged data for so long, and the kernel gives the connection up (a silent firewall).
 USER_TIMEOUT_S = 60
 NO_TERMINAL = (
@@ -69,24 +70,36 @@ def connect(host: Host, *, ask: Asker | None, timeout_s: float) -> Connection:
     """Return a connection that is logged in. Raises Unreachable, or Denied."""
     chain: list[paramiko.Transport] = []
     proxies: list[Proxy] = []
-    was_asked = []
-
-    def noted(title: str, questions: list[tuple[str, bool]]) -> list[str]:
-        was_asked.append(title)
-        if ask is None:
-            raise Unattended(f"{host} asks for something that is to be typed", hint=NO_TERMINAL)
-        return ask(title, questions)
-
+    asked: list[str] = []
     try:
         for one in (*host.jumps, host):
             with _mapped(one):
                 sock = _socket(one, chain, proxies, timeout_s)
                 with _proxied(one, proxies if one.proxy else []):
-                    chain.append(_one(one, sock, noted, timeout_s))
+                    chain.append(_one(one, sock, _noted(ask, asked), timeout_s))
     except BaseException:
         _close(chain, proxies)
         raise
-    return Connection(chain, proxies, bool(was_asked))
+    return Connection(chain, proxies, bool(asked))
+
+
+def _noted(ask: Asker | None, asked: list[str]) -> Asker | None:
+    """Return what asks, and notes that it did; None where nobody is there."""
+    if ask is None:
+        return None
+
+    def noted(title: str, questions: list[tuple[str, bool]]) -> list[str]:
+        asked.append(title)
+        return ask(title, questions)
+
+    return noted
+
+
+def _somebody(host: Host, ask: Asker | None) -> Asker:
+    """Return whom to ask. Raises Unattended where nobody is there."""
+    if ask is None:
+        raise Unattended(f"{host} asks for something that is to be typed", hint=NO_TERMINAL)
+    return ask
 
 
 @contextlib.contextmanager
@@ -145,7 +158,7 @@ def _socket(
     return sock
 
 
-def _one(host: Host, sock: Any, ask: Asker, timeout_s: float) -> "paramiko.Transport":
+def _one(host: Host, sock: Any, ask: Asker | None, timeout_s: float) -> "paramiko.Transport":
     keys = hosts.known(host)
     transport = paramiko.Transport(sock)
     try:
@@ -205,7 +218,7 @@ class _Tried:
         self.banner = said or self.banner
 
 
-def _log_in(host: Host, transport: "paramiko.Transport", ask: Asker) -> None:
+def _log_in(host: Host, transport: "paramiko.Transport", ask: Asker | None) -> None:
     tried = _Tried()
     files = list(_files(host))
     # What the server takes costs two round trips to ask, which one right key need not wait for. It
@@ -218,7 +231,8 @@ def _log_in(host: Host, transport: "paramiko.Transport", ask: Asker) -> None:
         if "publickey" in left:
             locked = [path for path, key in files if key is None]
             free = () if is_one else _free(host, files)
-            more = _offer(host, transport, itertools.chain(free, _unlocked(locked, ask)), tried)
+            keys = itertools.chain(free, _unlocked(host, locked, ask))
+            more = _offer(host, transport, keys, tried)
             left = left if more is None else more
     if left == set():
         return
@@ -279,10 +293,11 @@ def _free(host: Host, files: Iterable[tuple[Path, Any]]) -> Iterator[tuple[str, 
         yield f"{key.get_name()} of the agent", key
 
 
-def _unlocked(locked: Iterable[Path], ask: Asker) -> Iterator[tuple[str, Any]]:
+def _unlocked(host: Host, locked: Iterable[Path], ask: Asker | None) -> Iterator[tuple[str, Any]]:
     """Yield keys whose passphrase somebody types."""
     for path in locked:
-        answer = ask(f"{path} is locked", [(f"Passphrase of {path}: ", False)])
+        asking = _somebody(host, ask)
+        answer = asking(f"{path} is locked", [(f"Passphrase of {path}: ", False)])
         try:
             yield str(path), paramiko.PKey.from_path(path, answer[0].encode())
         except (OSError, ValueError, paramiko.SSHException) as error:
@@ -304,20 +319,24 @@ def _of_agent(path: str) -> Iterator[Any]:
         yield from found  # the socket is open as long as one of them may be asked to sign
 
 
-def _typed(host: Host, transport: "paramiko.Transport", allowed: set[str], ask: Asker) -> bool:
+def _typed(
+    host: Host, transport: "paramiko.Transport", allowed: set[str], ask: Asker | None
+) -> bool:
     """Log in by what a person types; False where the server offers no such way, or refuses."""
+    if ask is not None:
+        transport.auth_timeout = TYPED_S  # a person's time, in place of a machine's
     if "keyboard-interactive" in allowed:
 
         def answers(title: str, instructions: str, questions: list[tuple[str, bool]]) -> list[str]:
             if not questions:
                 return []
             head = "\n".join(filter(None, (f"{host} asks:", title, instructions)))
-            return ask(head, questions)
+            return _somebody(host, ask)(head, questions)
 
         with contextlib.suppress(paramiko.AuthenticationException):
             return not transport.auth_interactive(host.user, answers)
     elif "password" in allowed:
-        answer = ask(f"{host} asks:", [(f"Password of {host}: ", False)])
+        answer = _somebody(host, ask)(f"{host} asks:", [(f"Password of {host}: ", False)])
         with contextlib.suppress(paramiko.AuthenticationException):
             return not transport.auth_password(host.user, answer[0])
     return False
