@@ -76,6 +76,12 @@ def opened(server: Sshd, state: Path) -> Iterator[Callable[..., SshTransport]]:
         one.close()
 
 
+def forget(state: Path) -> None:
+    """Let a host be tried at once: its cause was mended."""
+    for file in state.glob("*.json"):
+        file.unlink()
+
+
 # --- one connection
 
 
@@ -303,7 +309,13 @@ def test_full_disk_there_is_said(opened: Callable[..., SshTransport], tmp_path: 
 def test_unknown_host_key_is_refused_and_never_added(
     server: Sshd, opened: Callable[..., SshTransport]
 ) -> None:
-    transport = opened()
+    asked: list[str] = []
+
+    def ask(title: str, _questions: list[tuple[str, bool]]) -> list[str]:
+        asked.append(title)
+        return []
+
+    transport = opened(ask=ask)  # at a terminal: no wait is needed
     (server.folder / "known").write_text("other.example ssh-ed25519 AAAA\n")
     before = server.connections
     for _ in range(2):
@@ -314,11 +326,28 @@ def test_unknown_host_key_is_refused_and_never_added(
     assert f"ssh-keyscan -t ed25519 -p {server.port} 127.0.0.1" in caught.value.hint
     assert (server.folder / "known").read_text() == "other.example ssh-ed25519 AAAA\n"
     assert server.connections == before
-    server.cluster()  # writes the right key: no wait is needed
+    server.cluster()  # writes the right key
+    assert transport.run(["true"]).code == 0
+    assert asked == []
+
+
+def test_daemon_waits_where_the_host_key_is_not_known(
+    server: Sshd, opened: Callable[..., SshTransport], state: Path
+) -> None:
+    transport = opened()
+    (server.folder / "known").write_text("")
+    with pytest.raises(Untrusted, match="is not known"):
+        transport.run(["true"])
+    server.cluster()
+    with pytest.raises(Untrusted, match=r"not tried again for [56][0-9] s.* is not known"):
+        transport.run(["true"])
+    forget(state)
     assert transport.run(["true"]).code == 0
 
 
-def test_changed_host_key_is_refused(server: Sshd, opened: Callable[..., SshTransport]) -> None:
+def test_changed_host_key_is_refused(
+    server: Sshd, opened: Callable[..., SshTransport], state: Path
+) -> None:
     transport = opened()
     before = server.connections
     (server.folder / "known").write_text(server.known_hosts(key="id"))
@@ -328,6 +357,7 @@ def test_changed_host_key_is_refused(server: Sshd, opened: Callable[..., SshTran
     assert f"{server.folder}/known:1" in caught.value.what
     assert server.connections == before
     (server.folder / "known").write_text("@revoked " + server.known_hosts() + server.known_hosts())
+    forget(state)
     with pytest.raises(Untrusted, match="revoked"):
         transport.run(["true"])
 
@@ -425,7 +455,7 @@ def test_certificate_of_a_user_is_none_of_a_host(
 
 
 def test_authority_whose_host_shows_no_certificate_is_named(
-    server: Sshd, opened: Callable[..., SshTransport]
+    server: Sshd, opened: Callable[..., SshTransport], state: Path
 ) -> None:
     transport = opened()
     authority = "@cert-authority * " + server.known_hosts(key="id").partition(" ")[2]
@@ -433,6 +463,7 @@ def test_authority_whose_host_shows_no_certificate_is_named(
     with pytest.raises(Untrusted, match=r"is not known: .* and it shows no certificate"):
         transport.run(["true"])
     (server.folder / "known").write_text(authority + server.known_hosts())
+    forget(state)
     assert transport.run(["true"]).code == 0  # a key of its own will do
 
 
@@ -485,8 +516,7 @@ def test_many_keys_of_an_agent_are_not_all_offered(
         right = ["ssh-add", "-q", str(server.folder / "id")]
         subprocess.run(["ssh-add", "-qD"], env={"SSH_AUTH_SOCK": socket}, check=True)
         subprocess.run(right, env={"SSH_AUTH_SOCK": socket}, check=True)
-        for file in state.glob("*.json"):
-            file.unlink()
+        forget(state)
         assert opened(key="").run(["id", "-un"]).out == "alice\n"  # by the agent's key
     finally:
         agent.terminate()
@@ -522,6 +552,9 @@ def test_code_is_asked_for_once_and_never_without_a_terminal(coded: Sshd, state:
     with pytest.raises(Unattended, match="asks for something") as caught:
         daemon.hello()
     assert "on one" in caught.value.hint
+    assert "keyboard-interactive for" not in coded.log.read_text()  # no telephone rang
+    with pytest.raises(Unattended, match=r"not tried again for [56][0-9] s"):
+        daemon.hello()
     session = Session("big", coded.cluster(), state, ask=ask, config=Path("/none"))
     transport = SshTransport(session, "big")
     for _ in range(3):
@@ -602,8 +635,7 @@ def test_proxy_command_is_the_way_and_is_ended(server: Sshd, state: Path, tmp_pa
     relay.write_text("#!/bin/sh\necho no way there >&2; exit 3\n")
     with pytest.raises(Unreachable, match=r"a relay says: no way there \(it ended with 3\)"):
         session.hello()
-    for file in state.glob("*.json"):
-        file.unlink()
+    forget(state)
     relay.unlink()
     with pytest.raises(Unreachable, match="No such file"):
         session.hello()
@@ -656,7 +688,7 @@ def test_commands_share_a_connection(server: Sshd, shared: Callable[[], Shared])
 
 
 def test_errors_of_the_shared_connection_are_those_of_ones_own(
-    server: Sshd, shared: Callable[[], Shared]
+    server: Sshd, shared: Callable[[], Shared], state: Path
 ) -> None:
     transport = SshTransport(shared(), "big")
     (server.folder / "known").write_text("")
@@ -664,6 +696,7 @@ def test_errors_of_the_shared_connection_are_those_of_ones_own(
         transport.run(["true"])
     assert "ssh-keyscan" in caught.value.hint
     server.cluster()
+    forget(state)
     assert transport.run(["true"]).code == 0
 
 

@@ -20,9 +20,11 @@ from penstock.errors import Denied, Dropped, PenstockError, Unattended, Unreacha
 UNREACHABLE_S = (5, 10, 30, 60, 120, 300)  # after the first failure, the second … and all further
 DENIED_S = (120, 600, 3600)
 DROPPED_S = 30  # for the first time: most often it was the network; again, and it counts as denied
+UNATTENDED_S = (60, 600, 3600)  # somebody is needed, and nobody is there: a daemon goes on for ever
 WINDOW_S = 600
 MOST_OPENED = 12  # connections in such a time, even if all succeed
 LOCK_S = 180  # somebody may be typing a code
+LONGEST_S = max(*DENIED_S, *UNATTENDED_S, WINDOW_S)
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,22 @@ class Record:
     until: float = 0.0
     why: str = ""
     opened: tuple[float, ...] = ()
+    unattended: int = 0  # tries that needed somebody, while nobody was there
+    kind: str = ""  # of MENDED: whoever is at a terminal need not wait
 
 
-def after(record: Record, now: float, error: PenstockError | None) -> Record:
+MENDED: dict[str, type[Unreachable]] = {"Unattended": Unattended, "Untrusted": Untrusted}
+
+
+def after(
+    record: Record, now: float, error: PenstockError | None, *, is_attended: bool = False
+) -> Record:
     """Return the record after a try that succeeded, or failed by an error. Pure."""
     opened = (*(at for at in record.opened if 0 <= now - at < WINDOW_S), now)
-    if error is None or isinstance(error, Untrusted | Unattended):  # users mend that, and try again
-        until = opened[-MOST_OPENED] + WINDOW_S if len(opened) >= MOST_OPENED else 0.0
-        why = f"{len(opened)} connections in {WINDOW_S // 60} minutes" if until else ""
-        return Record(until=until, why=why, opened=opened)
+    if error is None:
+        return _crowded(opened)
+    if isinstance(error, Untrusted | Unattended):  # users mend that, and try again
+        return _unattended(record, opened, error, is_attended=is_attended)
     if isinstance(error, Denied):
         wait_s = DENIED_S[min(record.denials, len(DENIED_S) - 1)]
         if isinstance(error, Dropped) and not record.denials:
@@ -51,7 +60,38 @@ def after(record: Record, now: float, error: PenstockError | None) -> Record:
     else:
         wait_s = UNREACHABLE_S[min(record.failures, len(UNREACHABLE_S) - 1)]
         changed = replace(record, failures=record.failures + 1)
-    return replace(changed, until=now + wait_s, why=str(error), opened=opened)
+    return replace(changed, until=now + wait_s, why=str(error), opened=opened, kind="")
+
+
+def _unattended(
+    record: Record, opened: tuple[float, ...], error: PenstockError, *, is_attended: bool
+) -> Record:
+    if is_attended:  # they know; those who are not go on waiting
+        kept = record if record.kind else _crowded(opened)
+        return replace(kept, opened=opened, unattended=record.unattended)
+    wait_s = UNATTENDED_S[min(record.unattended, len(UNATTENDED_S) - 1)]
+    return Record(
+        until=opened[-1] + wait_s,
+        why=str(error),
+        opened=opened,
+        unattended=record.unattended + 1,
+        kind="Untrusted" if isinstance(error, Untrusted) else "Unattended",
+    )
+
+
+def _crowded(opened: tuple[float, ...]) -> Record:
+    """Return the record of connections alone: so many are too many even if all succeed."""
+    until = opened[-MOST_OPENED] + WINDOW_S if len(opened) >= MOST_OPENED else 0.0
+    why = f"{len(opened)} connections in {WINDOW_S // 60} minutes" if until else ""
+    return Record(until=until, why=why, opened=opened)
+
+
+def kept_back(record: Record, *, is_attended: bool) -> Record:
+    """Return what keeps a process back: not one at a terminal from what is mended there. Pure."""
+    crowded = _crowded(record.opened)
+    if record.kind and is_attended:
+        return crowded
+    return max(record, crowded, key=lambda one: one.until)
 
 
 def record_path(folder: Path, host: str) -> Path:
@@ -75,19 +115,22 @@ class Cooldown:
 
     def forget(self) -> None:
         """Let the next try be at once: its user says that the cause is gone."""
-        self._write(Record(opened=self.read().opened))
+        self._write(Record(opened=self.read().opened[1 - MOST_OPENED :]))
 
     @contextlib.contextmanager
-    def trying(self, host: str) -> Iterator[None]:
-        """Hold the lock for a try, and note how it ended. Raises Unreachable where it is early."""
+    def trying(self, host: str, *, is_attended: bool = False) -> Iterator[None]:
+        """Hold the lock for a try, and note how it ended. Raises Unreachable where it is early.
+
+        ``is_attended``: somebody is there who can answer, and may have mended what was wrong.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             with FileLock(self._path.with_suffix(".lock"), timeout=LOCK_S):
-                self._check(host)
+                self._check(host, is_attended=is_attended)
                 try:
                     yield
                 except Unreachable as error:
-                    self._write(after(self.read(), self._now(), error))
+                    self._write(after(self.read(), self._now(), error, is_attended=is_attended))
                     raise
                 self._write(after(self.read(), self._now(), None))
         except Timeout as error:
@@ -96,18 +139,18 @@ class Cooldown:
                 hint=f"does it wait for something to be typed? its lock: {error.lock_file}",
             ) from error
 
-    def _check(self, host: str) -> None:
-        record = self.read()
+    def _check(self, host: str, *, is_attended: bool) -> None:
+        record = kept_back(self.read(), is_attended=is_attended)
         left_s = record.until - self._now()
-        if not 0 < left_s <= max(*DENIED_S, WINDOW_S):  # a clock that was set back is no reason
+        if not 0 < left_s <= LONGEST_S:  # a clock that was set back is no reason
             return
-        lines = record.why.splitlines() or [""]
-        kind = Denied if record.denials else Unreachable
+        what, _, hint = record.why.partition("\n")
+        kind = MENDED.get(record.kind) or (Denied if record.denials else Unreachable)
+        mended = "when that is mended: penstock clusters --connect NAME"
         raise kind(
             f"{host} is not tried again for {left_s:.0f} s, so that the site does not ban you; "
-            f"before: {lines[0]}",
-            hint=(lines[1].strip() + "; " if len(lines) > 1 else "")
-            + "when that is mended: penstock clusters --connect NAME",
+            f"before: {what}",
+            hint="; ".join(filter(None, (hint.strip(), "" if "--connect" in hint else mended))),
         )
 
     def _write(self, record: Record) -> None:

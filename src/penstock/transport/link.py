@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from penstock.errors import PenstockError, Unattended
+from penstock.errors import PenstockError, Unattended, Untrusted
 from penstock.transport.session import Session, on_terminal
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ class Link:
             how = {"timeout_s": asked["timeout_s"], "is_safe": asked["is_safe"]}
             return self._session.ask(said, body, **how)
         except PenstockError as error:
-            if isinstance(error, Unattended):  # the next one is started on a terminal, maybe
+            # The next one is started on a terminal, maybe.
+            if isinstance(error, Unattended | Untrusted):
                 self._is_over.set()
             return {"raised": type(error).__name__, "what": error.what, "hint": error.hint}, b""
 

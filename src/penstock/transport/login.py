@@ -323,20 +323,22 @@ def _typed(
     host: Host, transport: "paramiko.Transport", allowed: set[str], ask: Asker | None
 ) -> bool:
     """Log in by what a person types; False where the server offers no such way, or refuses."""
-    if ask is not None:
-        transport.auth_timeout = TYPED_S  # a person's time, in place of a machine's
+    if not allowed & {"keyboard-interactive", "password"}:
+        return False
+    asking = _somebody(host, ask)  # before it begins: that may ring a telephone
+    transport.auth_timeout = TYPED_S  # a person's time, in place of a machine's
     if "keyboard-interactive" in allowed:
 
         def answers(title: str, instructions: str, questions: list[tuple[str, bool]]) -> list[str]:
             if not questions:
                 return []
             head = "\n".join(filter(None, (f"{host} asks:", title, instructions)))
-            return _somebody(host, ask)(head, questions)
+            return asking(head, questions)
 
         with contextlib.suppress(paramiko.AuthenticationException):
             return not transport.auth_interactive(host.user, answers)
-    elif "password" in allowed:
-        answer = _somebody(host, ask)(f"{host} asks:", [(f"Password of {host}: ", False)])
+    else:
+        answer = asking(f"{host} asks:", [(f"Password of {host}: ", False)])
         with contextlib.suppress(paramiko.AuthenticationException):
             return not transport.auth_password(host.user, answer[0])
     return False

@@ -138,7 +138,8 @@ class Session:
         return True
 
     def _connect(self) -> None:
-        with self._cooldown.trying(str(self._host)):
+        is_attended = self._ask_user is not None
+        with self._cooldown.trying(str(self._host), is_attended=is_attended):
             self._count("connect")
             self._connection = login.connect(
                 self._host, ask=self._ask_user, timeout_s=self._cluster.connect_s
