@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import SettingsError, Untrusted
-from penstock.transport import proxy
+from penstock.transport import include, proxy
 from penstock.transport.library import paramiko
 
 if TYPE_CHECKING:
@@ -79,16 +79,20 @@ def resolve(cluster: "Cluster", *, config: Path | None = None) -> Host:
 class _Config:
     def __init__(self, path: Path | None) -> None:
         self._read = paramiko.SSHConfig()
-        for file in (path or CONFIG.expanduser(), SYSTEM_CONFIG):
+        self._add(path or CONFIG.expanduser(), is_users=True)
+        self._add(SYSTEM_CONFIG, is_users=False)
+
+    def _add(self, file: Path, *, is_users: bool) -> None:
+        for part in include.Reader(file.parent, is_users).parts(file):
             try:
-                with file.open() as lines:
-                    self._read.parse(lines)
-            except OSError:
-                continue
+                found = paramiko.SSHConfig.from_text("".join(part.lines))
             except paramiko.SSHException as error:
+                if not is_users and part.file != file:
+                    continue  # its words are for ssh (Red Hat's `Match final all`), not for all
                 raise SettingsError(
-                    f"{file} cannot be read: {error}", hint="mend it, or put less into it"
+                    f"{part.file} cannot be read: {error}", hint="mend it, or put less into it"
                 ) from error
+            self._read._config += found._config  # noqa: SLF001  each part begins for all hosts
 
     def _say(self, name: str, user: str, port: int) -> None:
         """Put what is set for a host before what the files say: tokens such as %p have it then."""
@@ -107,6 +111,8 @@ class _Config:
             said: dict[str, Any] = self._read.lookup(name)
         except paramiko.SSHException as error:
             raise SettingsError(f"~/.ssh/config, {name}: {error}") from error
+        if "include" in said:
+            include.refuse(name, said["include"])
         jump = said.get("proxyjump", "none") if jump is None else jump
         command = said.get("proxycommand", "none") if jump == "none" else "none"
         given = [Path(one).expanduser() for one in said.get("identityfile", ())]

@@ -85,6 +85,71 @@ def test_proxy_command_has_its_words(config: Path) -> None:
     assert resolve(config, host="proxied", user="me").proxy == ("nc", "proxied", "22", "-u", "me")
 
 
+# --- Include
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder whose file ``system`` is the machine's configuration."""
+    monkeypatch.setattr(host, "SYSTEM_CONFIG", tmp_path / "system")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "config.d").mkdir()
+    (tmp_path / "config.d" / "1.conf").write_text("Host big\n  HostName one\n  Port 1\n")
+    (tmp_path / "config.d" / "2.conf").write_text("Host big\n  HostName two\n  User you\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("Include config.d/*.conf\n", "you@one:1"),
+        ("  include=~/config.d/2.conf # mine\n", "you@two"),
+        ('INCLUDE = "{folder}/config.d/2.conf" config.d/1.conf\n', "you@two:1"),
+        ("Include config.d/1.conf\nUser me\nInclude config.d/2.conf\n", "me@one:1"),
+        ("User me\nInclude none.d/*\nHost big\n  HostName three\n", "me@three"),
+        ("Host *\nUser me\nInclude config.d/1.conf\nPort 3\n", "me@one:1"),
+        ("Match all\nPort 3\nUser me\nInclude config.d/1.conf\n", "me@one:3"),
+        ("Host other\nInclude config.d/1.conf\nHost big\nUser me\n", "me@big"),
+    ],
+)
+def test_include_stands_for_the_lines_of_its_files(folder: Path, text: str, found: str) -> None:
+    (folder / "config").write_text(text.format(folder=folder))
+    assert str(resolve(folder / "config", host="big")) == found
+
+
+@pytest.mark.parametrize("block", ["Host big", "Host b*", "Match host big", "host=big"])
+def test_include_in_the_block_of_a_host_is_refused(folder: Path, block: str) -> None:
+    (folder / "config").write_text(f"# mine\n{block}\n  Port 3\n  Include=config.d/1.conf\n")
+    with pytest.raises(SettingsError, match=f"{folder}/config:4: .* for big, is not") as caught:
+        resolve(folder / "config", host="big")
+    assert "[clusters.NAME]" in caught.value.hint
+    with pytest.raises(SettingsError, match="config:4"):
+        resolve(folder / "config", host="small", proxy_jump="big")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("Include config", "too deep"),
+        ('Include "config.d', "config:1: this Include cannot be read"),
+        ("Include ${X}/1.conf", "config:1: an Include with"),
+        ("Include bad", "bad cannot be read: Unparsable"),
+    ],
+)
+def test_include_that_cannot_be_read_is_said(folder: Path, text: str, words: str) -> None:
+    (folder / "bad").write_text("what?\n")
+    (folder / "config").write_text(text)
+    with pytest.raises(SettingsError, match=words):
+        resolve(folder / "config", host="big")
+
+
+def test_system_includes_what_can_be_read(folder: Path) -> None:
+    (folder / "config").write_text("Host big\n  User me\n")
+    (folder / "config.d" / "0.conf").write_text("Match final all\n  Include policy\n  Port 9\n")
+    (folder / "system").write_text(f"Include {folder}/config.d/*.conf\nHost big\nInclude none\n")
+    assert str(resolve(folder / "config", host="big")) == "me@one:1"
+
+
 KEY = base64.b64encode(b"one key").decode()
 
 
