@@ -4,6 +4,7 @@ import base64
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -173,6 +174,13 @@ def test_dead_connection_is_found_before_a_command_is_trusted_to_it(
     proxy.forget()
     assert transport.run(["id", "-un"]).out == "alice\n"  # and not Lost
     proxy.close()
+
+
+def test_laptop_may_be_no_linux(
+    opened: Callable[..., SshTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
+    assert opened().run(["id", "-un"]).out == "alice\n"
 
 
 # --- login shells
@@ -499,23 +507,23 @@ def test_many_keys_of_an_agent_are_not_all_offered(
     state: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    socket = str(server.folder / "agent")
-    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    place = str(server.folder / "agent")
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.DEVNULL)
     try:
-        while not Path(socket).exists():
+        while not Path(place).exists():
             time.sleep(0.02)
         for number in range(9):
             key = sshd.keygen(server.folder / f"many{number}")
-            subprocess.run(["ssh-add", "-q", str(key)], env={"SSH_AUTH_SOCK": socket}, check=True)
-        monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+            subprocess.run(["ssh-add", "-q", str(key)], env={"SSH_AUTH_SOCK": place}, check=True)
+        monkeypatch.setenv("SSH_AUTH_SOCK", place)
         monkeypatch.setattr("penstock.transport.host.KEYS", ())
         at = len(server.log.read_text())
         with pytest.raises(Denied, match="of the agent"):
             opened(key="").run(["true"])
         assert server.log.read_text()[at:].count("Failed publickey") <= 5
         right = ["ssh-add", "-q", str(server.folder / "id")]
-        subprocess.run(["ssh-add", "-qD"], env={"SSH_AUTH_SOCK": socket}, check=True)
-        subprocess.run(right, env={"SSH_AUTH_SOCK": socket}, check=True)
+        subprocess.run(["ssh-add", "-qD"], env={"SSH_AUTH_SOCK": place}, check=True)
+        subprocess.run(right, env={"SSH_AUTH_SOCK": place}, check=True)
         forget(state)
         assert opened(key="").run(["id", "-un"]).out == "alice\n"  # by the agent's key
     finally:
