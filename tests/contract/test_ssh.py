@@ -176,6 +176,23 @@ def test_dead_connection_is_found_before_a_command_is_trusted_to_it(
     proxy.close()
 
 
+def test_look_costs_no_ping_and_each_ping_is_counted(
+    opened: Callable[..., SshTransport], monkeypatch: pytest.MonkeyPatch, state: Path
+) -> None:
+    monkeypatch.setattr(sessions, "IDLE_S", 0)
+    transport = opened()
+    assert transport.digest("/etc/hostname")
+    assert transport.run_all([["true"]])
+    transport.run(["true"])  # may not be done twice
+    monkeypatch.setattr(sessions, "SAFE_IDLE_S", 0)
+    assert transport.digest("/etc/hostname")
+    (asked,) = state.glob("*.asked")
+    verbs = [line.split(" ", 1)[1] for line in asked.read_text().splitlines()]
+    assert verbs == [
+        "connect", "digest", "run_all true", "ping", "run true", "ping", "digest",
+    ]  # fmt: skip
+
+
 def test_laptop_may_be_no_linux(
     opened: Callable[..., SshTransport], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from penstock.settings import Cluster
 
 IDLE_S = 20  # after such a time it is looked whether the connection still is one, before it is used
+# What may be asked twice needs no such look so soon: where the connection is gone, silence tells.
+SAFE_IDLE_S = 300
 PING_S = 10
 COUNTED_BYTES = 1 << 18
 BROKEN = (OSError, EOFError, paramiko.SSHException, ValueError)
@@ -61,7 +63,7 @@ class Session:
     def hello(self) -> Said:
         """Return what the remote said of itself."""
         with self._lock:
-            return self._ready().hello
+            return self._ready(IDLE_S).hello
 
     def leave_terminal(self) -> None:
         """Ask nobody any more: whoever could answer has gone on."""
@@ -78,7 +80,7 @@ class Session:
         """Return the answer. Raises Unreachable or Lost."""
         with self._lock:
             for is_last in (not is_safe, True):
-                agent = self._ready()
+                agent = self._ready(SAFE_IDLE_S if is_safe else IDLE_S)
                 try:
                     answer = self._once(agent, said, body, timeout_s)
                 except BROKEN as error:
@@ -113,9 +115,9 @@ class Session:
 
     # --- the connection
 
-    def _ready(self) -> Agent:
+    def _ready(self, idle_s: float) -> Agent:
         """Return the program that serves there; connect and send it where that must be."""
-        if self._agent is not None and self._is_well(self._agent):
+        if self._agent is not None and self._is_well(self._agent, idle_s):
             return self._agent
         if self._connection is None or not self._connection.is_open:
             self._drop(is_silent=True)
@@ -123,12 +125,13 @@ class Session:
         self._agent = self._begin()
         return self._agent
 
-    def _is_well(self, agent: Agent) -> bool:
+    def _is_well(self, agent: Agent, idle_s: float) -> bool:
         if self._connection is None or not self._connection.is_open or self._channel.closed:
             self._drop()
             return False
-        if time.monotonic() - self._used_at < IDLE_S:
+        if time.monotonic() - self._used_at < idle_s:
             return True
+        self._count("ping")
         try:
             agent.ask({"verb": "ping"}, b"", PING_S)
         except BROKEN as error:
