@@ -23,7 +23,7 @@ DROPPED_S = 30  # for the first time: most often it was the network; again, and 
 UNATTENDED_S = (60, 600, 3600)  # somebody is needed, and nobody is there: a daemon goes on for ever
 WINDOW_S = 600
 MOST_OPENED = 12  # connections in such a time, even if all succeed
-LOCK_S = 180  # somebody may be typing a code
+LOCK_S = 330  # somebody may be typing a code
 LONGEST_S = max(*DENIED_S, *UNATTENDED_S, WINDOW_S)
 
 
