@@ -15,6 +15,7 @@ LOST_CALLS = (
     Fault.TIME_OUT,
     Fault.DONE_THEN_TIME_OUT,
     Fault.DONE_THEN_FAIL,
+    Fault.REJECT,
     Fault.FAIL,
     Fault.HALF,
     Fault.GARBAGE,

@@ -33,6 +33,7 @@ class Verdict:
     executions: tuple[Execution, ...]
     segments: tuple[Row, ...]  # of the last attempt
     is_withdrawn: bool  # cancelled while it waited
+    is_rejected: bool  # sbatch refused its array for good
     is_asked: bool  # its user asked Penstock to cancel it
     has_accounting: bool
     uid: int
@@ -75,7 +76,8 @@ class Verdict:
     def _truth(self) -> set[End]:
         recorded = [one for one in self.executions if one.recorded_at is not None]
         if not recorded:
-            return self._by_slurm() | self._unclosed()
+            refused = {("failed", "refused")} if self.is_rejected else set()
+            return self._by_slurm() | self._unclosed() | refused
         last = recorded[-1]
         assert last.recorded_at is not None
         right: set[End] = {("completed", "")} if last.code == 0 else {("failed", "exit")}

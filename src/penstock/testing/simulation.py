@@ -74,6 +74,7 @@ class History:
         path = folder / "penstock.db"
         self.store = FaultyStore(path, self.cluster.clock, memory=self.memory)  # as others open it
         self.tokens: list[str] = []  # all that were given to arrays
+        self.rejected: set[str] = set()  # those that sbatch refused for good
         self.is_peace = False
         self.acting: list[Host] = []
         self.decided: dict[int, tuple[float, float]] = {}  # between when a run's end was written
@@ -116,6 +117,8 @@ class History:
         if not self._happens():
             return None
         self._tell(f"{fault}: {' '.join(argv)[:100]}")
+        if is_sending and fault is Fault.REJECT:
+            self.rejected.add(Path(argv[-1]).parent.name)
         return fault
 
     def _store_fault(self) -> str:
@@ -367,6 +370,7 @@ class History:
             executions=tuple(one for one in self.runners.executions if one.run == uid),
             segments=tuple(self.cluster.segments(token, index)) if token else (),
             is_withdrawn=self.cluster.was_withdrawn(token, index),
+            is_rejected=token in self.rejected,
             is_asked=bool(asked),
             has_accounting=self.cluster.site.has_accounting,
             uid=USER.uid,
