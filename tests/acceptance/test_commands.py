@@ -143,6 +143,11 @@ def test_daemon_keeps_it_up_to_date_and_ends_at_sigterm(local: Site) -> None:
         assert len(local.ended(name)) == 3
 
 
+def test_nothing_to_resolve_is_an_empty_list(local: Site) -> None:
+    assert local.json("resolve") == {"to_resolve": []}
+    assert "nothing to resolve" in local("resolve").stderr
+
+
 def test_daemon_without_a_project_says_so(local: Site, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

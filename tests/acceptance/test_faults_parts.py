@@ -227,11 +227,12 @@ def test_cluster_without_accounting_asks_its_user(own: Site, parts: OwnSlurm) ->
 
     def asked() -> list[str]:
         own("tick")
-        lines = own("resolve").stdout.splitlines()
-        return [line.split()[0] for line in lines if "no accounting" in line]
+        found = own.json("resolve")["to_resolve"]
+        return [one["token"] for one in found if "no accounting" in one["question"]]
 
     own.until(lambda: len(asked()) == 2, "the questions")
     never, lost = asked()
+    assert all(token in own("resolve").stdout for token in (never, lost))
     assert own("status").stdout.count("penstock resolve") >= 1
     own("resolve", never, "--resend")
     own("resolve", lost, "--adopt", gone)

@@ -1,5 +1,6 @@
 """``penstock resolve``."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -28,6 +29,7 @@ def resolve(
     resend: Annotated[
         bool, typer.Option("--resend", help="It never arrived: send it again.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
     """Say what became of an array that was perhaps sent.
 
@@ -38,7 +40,7 @@ def resolve(
     if not token:
         if adopt is not None or resend:
             raise UsageError("resolve which?", hint="`penstock resolve` lists the tokens")
-        _list(opened)
+        _list(opened, as_json=as_json)
         return
     if (adopt is not None) == resend:
         raise UsageError(
@@ -51,8 +53,11 @@ def resolve(
     carry_out(opened)
 
 
-def _list(opened: Project) -> None:
+def _list(opened: Project, *, as_json: bool) -> None:
     found = service.sending(opened)
+    if as_json:
+        output.as_json({"to_resolve": [asdict(one) for one in found]})
+        return
     if not found:
         output.note("nothing to resolve: all that was sent is known to have arrived")
         return
