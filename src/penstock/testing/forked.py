@@ -40,9 +40,10 @@ class Forked:
     _server: socket.socket
 
     def kill(self) -> None:
-        """Kill it, and all of its process group."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        """Kill it, and all of its process group, which it may not have made yet."""
+        for kill in (os.killpg, os.kill):
+            with suppress(ProcessLookupError, PermissionError):
+                kill(self.pid, signal.SIGKILL)
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Return its exit code, below 0 for a signal; None: it still runs."""
