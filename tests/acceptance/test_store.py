@@ -112,7 +112,7 @@ def test_restore_asks_and_names_what_is_missing(local: Site) -> None:
 @pytest.mark.long
 def test_damaged_pages_are_found_and_a_backup_helps(local: Site) -> None:
     local.finish(
-        sweep(local).replace("[1, 2, 3]", "{from: 1, to: 300}").replace("echo ran", "true")
+        sweep(local).replace("[1, 2, 3]", "{from: 1, to: 100}").replace("echo ran", "true")
     )
     backup = local("store", "backup").stdout.strip()
     data = bytearray(store(local).read_bytes())
@@ -135,7 +135,7 @@ def test_damaged_pages_are_found_and_a_backup_helps(local: Site) -> None:
         assert run.returncode in (0, 6)
     local("store", "restore", backup, "--yes")
     assert "whole" in local("store", "check").stderr
-    assert len(local.json("runs", "state = completed")) == 300
+    assert len(local.json("runs", "state = completed")) == 100
 
 
 def test_spool_that_is_shorter_than_what_was_read_is_found(local: Site) -> None:

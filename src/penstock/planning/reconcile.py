@@ -256,11 +256,15 @@ def _without_stale_exit(seen: Evidence, task: Task) -> Evidence:
 
 
 def _tells_too_little(known: Known, task: Task, last: Exit | None) -> bool:
-    """Return whether only the accounting knows who cancelled it, or how it ended."""
+    """Return whether only the accounting knows who cancelled it, or how it ended.
+
+    A record from just before the segment began may be of the one before: clocks differ.
+    """
     meaning = word(task.word)
     if meaning.state is State.CANCELLED:
         return cancelled_by(task.word) is None and not known.cancel_asked
-    return meaning.cause is Cause.EXIT and task.exit_code is None and last is None
+    is_vague = last is None or (task.start_at is not None and last.at < task.start_at)
+    return meaning.cause is Cause.EXIT and task.exit_code is None and is_vague
 
 
 def _is_same_end(task: Task | None, meaning: Word) -> bool:

@@ -298,6 +298,16 @@ def test_task_that_vanished_after_its_array_was_requeued_is_withdrawn() -> None:
     assert told(waited, still, now=at(900)) is None
 
 
+def test_record_from_just_before_a_segment_is_not_taken_for_its_own() -> None:
+    """Requeued within seconds, it could not be launched again: the accounting knows (0:53)."""
+    failed = task("FAILED", reason="JobLaunchFailure", start_at=at(52), end_at=at(52))
+    seen = Evidence(queue=failed, queue_at=at(90), sighting=sighting(exit_(None, 15)))
+    assert told(known(), seen) is ASK
+    known_now = replace(failed, exit_code=0, exit_signal=53)
+    asked = replace(seen, history=known_now, history_at=at(95))
+    assert outcome(told(known(), asked)) == (State.FAILED, Cause.LAUNCH)
+
+
 def test_code_of_a_runner_that_never_began_is_not_the_commands() -> None:
     """No python on the node (127), a full disk (120): the script ended, and no spool was opened."""
     history = task("FAILED", end_at=at(20), exit_code=127, exit_signal=0)
