@@ -64,8 +64,8 @@ class Verdict:
 
     def _vague(self, truth: set[End]) -> set[End]:
         """Return what may be said where the controller has forgotten and nobody else knows."""
-        if ("completed", "") in truth - self._unclosed():
-            return set()  # what was closed can be read
+        if truth - self._unclosed() == {("completed", "")}:
+            return set()  # what was closed could be read when it was decided
         vague: set[End] = {("failed", "lost")}
         if any(state == "cancelled" for state, _ in truth):
             vague.add(("cancelled", "withdrawn"))
