@@ -155,7 +155,8 @@ class Days:
     def _spoil(self, _argv: list[str]) -> Fault | None:
         if self.is_over or self.random.random() >= LOST_CALLS:
             return None
-        return self.random.choice([fault for fault in draw.LOST_CALLS if fault != Fault.MISSING])
+        never = Fault.MISSING, Fault.REJECT  # these are no accidents
+        return self.random.choice([fault for fault in draw.LOST_CALLS if fault not in never])
 
     def run(self) -> None:
         """Let them pass, and then let all come to an end."""
@@ -267,6 +268,7 @@ class Days:
             executions=tuple(executed.get(uid, ())),
             segments=tuple(segments.get((token, index), ())),
             is_withdrawn=self.cluster.was_withdrawn(token, index),
+            is_rejected=False,
             is_asked=False,
             has_accounting=True,
             uid=USER.uid,
