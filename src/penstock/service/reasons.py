@@ -50,6 +50,7 @@ _BY_ITSELF = {
 _BY_A_CHANGE = {
     "JobHeldUser": "by its user: `scontrol release JOB` lets it go",
     "JobHeldAdmin": "by an administrator: ask them",
+    "JobHoldMaxRequeue": "was requeued too often: `scontrol release JOB` tries again",
     "launch_failed_requeued_held": "could not be started: `scontrol release JOB` tries again",
     "launch failed requeued held": "could not be started: `scontrol release JOB` tries again",
     "job requeued in held state": "was requeued to be held: `scontrol release JOB` lets it go",
