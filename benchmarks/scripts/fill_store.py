@@ -37,8 +37,7 @@ def _experiment(store: Store, project: str, name: str, runs: int) -> None:
         project=project,
         experiment=name,
         stages=(Stage("main", ("train",)),),
-        user=who["user"],
-        cluster=who["cluster"],
+        **who,
     )
     grid = [(0, submissions.params({"lr": 0.001 * n, "seed": n})) for n in range(runs)]
     with store.write() as tx:

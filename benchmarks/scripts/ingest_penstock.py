@@ -77,8 +77,7 @@ def _array(world: World, runs: int) -> Array:
         project="bench",
         experiment="curves",
         stages=(Stage("main", ("train",), request=Request(cpus=1)),),
-        user=who["user"],
-        cluster=who["cluster"],
+        **who,
     )
     grid = [(0, submissions.params({"lr": 0.001 * number})) for number in range(runs)]
     with world.store.write() as tx:

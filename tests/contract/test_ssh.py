@@ -591,7 +591,7 @@ def test_code_is_asked_for_once_and_never_without_a_terminal(coded: Sshd, state:
 
 def test_person_may_take_longer_than_a_machine(coded: Sshd, state: Path) -> None:
     def ask(_title: str, questions: list[tuple[str, bool]]) -> list[str]:
-        time.sleep(3)
+        time.sleep(3)  # more than connect_s
         return ["open sesame" for _ in questions]
 
     cluster = coded.cluster(connect_s=2)

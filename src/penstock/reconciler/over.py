@@ -79,10 +79,10 @@ def clear(world: World, poll: Poll, live: Iterable[Array], odd: list[str]) -> No
     if not waits:
         return
     with world.store.read() as view:
-        over_ = ended.jobs(view, sorted(token for token, _ in waits))
-    left = sorted(job for token, job in waits & over_)
+        left = waits & ended.jobs(view, [token for token, _ in waits])
+    if not left:
+        return
     try:
-        if left:
-            world.scheduler.cancel((job, None) for job in left)
+        world.scheduler.cancel((job, None) for _, job in sorted(left))
     except SchedulerError as error:
         odd.append(str(error))

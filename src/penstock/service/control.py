@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from penstock.errors import UsageError
+from penstock.model.state import FINAL
 from penstock.service import query
 from penstock.service.project import Project
 from penstock.store import detail, directives
@@ -32,14 +33,15 @@ def choose(project: Project, targets: Sequence[str], submission: str = "") -> Ch
         if not rows:
             raise query.missing(project, submission)
         found |= {run.id: run for run in rows}
-    live = {key: run.name for key, run in found.items() if not run.is_over}
-    for key, name in live.items():
-        if (owner := found[key].owner) != project.user:
+    live = [run for run in found.values() if not run.is_over]
+    for run in live:
+        if run.owner != project.user:
             raise UsageError(
-                f"{name} is a run of {owner}, who alone may cancel it",
+                f"{run.name} is a run of {run.owner}, who alone may cancel it",
                 hint="nothing was cancelled; name your own runs only",
             )
-    return Chosen(tuple(live), tuple(live.values()), len(found) - len(live))
+    names = tuple(run.name for run in live)
+    return Chosen(tuple(run.id for run in live), names, len(found) - len(live))
 
 
 def _meant(project: Project, target: str) -> list[detail.Member]:
@@ -49,7 +51,8 @@ def _meant(project: Project, target: str) -> list[detail.Member]:
         return rows
     run = query.run(project, target)
     with project.store.read() as view:
-        return detail.members(view, project.settings.project_name, run_id=run.id)
+        owner = detail.origin(view, run.id).owner
+    return [detail.Member(run.id, run.experiment, run.number, owner, run.state in FINAL)]
 
 
 def cancel(project: Project, chosen: Chosen) -> int:

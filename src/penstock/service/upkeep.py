@@ -108,8 +108,8 @@ class Upkeep:
         settings = self.project.settings
         now = self.project.clock.now()
         bounds = (settings.poll_s, max(settings.poll_s, settings.poll_max_s))
-        how = {"changed": changed, "failed": failed}
-        write_pace(path, after(last, now, **how, bounds_s=bounds, took_s=took_s))
+        pace = after(last, now, changed=changed, failed=failed, bounds_s=bounds, took_s=took_s)
+        write_pace(path, pace)
 
 
 def _live(project: Project) -> set[str]:

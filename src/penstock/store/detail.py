@@ -250,16 +250,16 @@ class Member:
 
 
 def members(
-    view: Connection, project: str, *, experiment: str = "", submission: str = "", run_id: int = 0
+    view: Connection, project: str, *, experiment: str = "", submission: str = ""
 ) -> list[Member]:
-    """Return runs: of an experiment, of a submission by how its uid begins, or one by its id."""
+    """Return the runs of an experiment, or of a submission by its uid or how that begins."""
     found = view.execute(
         "SELECT r.id, e.name, r.number, s.owner, r.state FROM run r "
         "JOIN experiment e ON e.id = r.experiment_id "
         "JOIN stage g ON g.id = r.stage_id JOIN submission s ON s.id = g.submission_id "
         "WHERE e.project = ? AND (? = '' OR e.name = ?) "
-        "AND substr(s.uid, 1, length(?)) = ? AND (? = 0 OR r.id = ?) ORDER BY r.id",
-        (project, experiment, experiment, submission, submission, run_id, run_id),
+        "AND substr(s.uid, 1, length(?)) = ? ORDER BY r.id",
+        (project, experiment, experiment, submission, submission),
     )
     return [
         Member(run, name, number, owner, State(state) in FINAL)

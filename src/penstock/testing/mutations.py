@@ -162,7 +162,7 @@ def _look_often(world: World, report: Report) -> Poll | None:
     return _OBSERVE(world, report)
 
 
-_OBSERVE = cycle._observe  # noqa: SLF001
+_OBSERVE = cycle._observe  # noqa: SLF001  the right one, for the wrong one to call
 _ENDING = {"COMPLETING": state.Word("CG", Kind.END, State.FAILED, Cause.EXIT)}
 _RESEND = _put(send, "look_up", _resend)
 

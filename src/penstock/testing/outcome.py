@@ -26,8 +26,7 @@ class Outcome:
     @property
     def problems(self) -> list[str]:
         """Return all that may not be."""
-        at_all = [*self.lost, *self.doubled, *self.wrong, *self.stuck, *self.errors]
-        return [*at_all, *self.costly]
+        return self.lost + self.doubled + self.wrong + self.stuck + self.errors + self.costly
 
     def budget(self, arrays: int) -> int:
         """Return how many RPCs are allowed.

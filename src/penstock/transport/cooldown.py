@@ -50,17 +50,22 @@ def after(
     opened = (*(at for at in record.opened if 0 <= now - at < WINDOW_S), now)
     if error is None:
         return _crowded(opened)
-    if isinstance(error, Untrusted | Unattended):  # users mend that, and try again
+    if isinstance(error, tuple(MENDED.values())):  # users mend that, and try again
         return _unattended(record, opened, error, is_attended=is_attended)
     if isinstance(error, Denied):
-        wait_s = DENIED_S[min(record.denials, len(DENIED_S) - 1)]
+        wait_s = _wait_s(DENIED_S, record.denials)
         if isinstance(error, Dropped) and not record.denials:
             wait_s = DROPPED_S
         changed = replace(record, denials=record.denials + 1)
     else:
-        wait_s = UNREACHABLE_S[min(record.failures, len(UNREACHABLE_S) - 1)]
+        wait_s = _wait_s(UNREACHABLE_S, record.failures)
         changed = replace(record, failures=record.failures + 1)
     return replace(changed, until=now + wait_s, why=str(error), opened=opened, kind="")
+
+
+def _wait_s(waits_s: tuple[int, ...], before: int) -> int:
+    """Return how long to wait after so many tries that went wrong in the same way before."""
+    return waits_s[min(before, len(waits_s) - 1)]
 
 
 def _unattended(
@@ -69,13 +74,13 @@ def _unattended(
     if is_attended:  # they know; those who are not go on waiting
         kept = record if record.kind else _crowded(opened)
         return replace(kept, opened=opened, unattended=record.unattended)
-    wait_s = UNATTENDED_S[min(record.unattended, len(UNATTENDED_S) - 1)]
+    wait_s = _wait_s(UNATTENDED_S, record.unattended)
     return Record(
         until=opened[-1] + wait_s,
         why=str(error),
         opened=opened,
         unattended=record.unattended + 1,
-        kind="Untrusted" if isinstance(error, Untrusted) else "Unattended",
+        kind=type(error).__name__,
     )
 
 
