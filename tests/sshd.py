@@ -135,7 +135,7 @@ class Sshd:
             "port": self.port,
             "user": self.users[0],
             "key": str(self.folder / "id"),
-            "known_hosts": [self.folder / "known"],
+            "known_hosts": (str(self.folder / "known"),),
         }
         return Cluster(**{**said, **more})
 

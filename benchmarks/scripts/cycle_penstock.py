@@ -29,7 +29,7 @@ from penstock.reconciler.world import World
 from penstock.scheduler import parse
 from penstock.scheduler.protocol import Submission
 from penstock.service.init import init
-from penstock.settings import load
+from penstock.settings.files import load
 from penstock.store import attempts, submissions
 from penstock.store.connection import Store, open_store
 from penstock.testing.factories import make_new_submission

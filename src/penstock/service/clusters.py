@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from penstock.clock import stamp
 from penstock.errors import SettingsError
 from penstock.service.project import Project
-from penstock.settings import PROJECT_FILE
+from penstock.settings.files import PROJECT_FILE
 from penstock.transport.cooldown import Cooldown, record_path
 from penstock.transport.peer import Shared, peer, state_folder
 

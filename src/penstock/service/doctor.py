@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 
 import penstock
-from penstock import settings as settings_module
 from penstock.clock import stamp
 from penstock.errors import PenstockError
 from penstock.reconciler.world import is_gone
@@ -25,6 +24,7 @@ from penstock.scheduler import choose, pyslurm
 from penstock.scheduler.protocol import Scheduler
 from penstock.service import clusters, probe
 from penstock.service.project import Project
+from penstock.settings.files import origins
 from penstock.store import recovery, volume
 from penstock.store.connection import VERSION, Store
 from penstock.transport.local import LocalTransport
@@ -125,7 +125,7 @@ def _penstock(_: Visit) -> Iterator[Finding]:
 def _settings(visit: Visit) -> Iterator[Finding]:
     settings = visit.project.settings
     yield ok("project", f"{settings.project_name}, in {settings.root}")
-    for key, where in sorted(settings_module.origins(settings.root).items()):
+    for key, where in sorted(origins(settings.root).items()):
         # A store's URL may have a password, in the environment.
         value = Store(settings.store_url).name if key == "store" else getattr(settings, key)
         shown = ", ".join(value) if isinstance(value, dict) else value

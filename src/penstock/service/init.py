@@ -5,11 +5,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock import settings as settings_module
 from penstock.clock import SystemClock
 from penstock.errors import SettingsError
 from penstock.service import move
-from penstock.settings import PROJECT_FILE, Settings
+from penstock.settings import Settings
+from penstock.settings.files import PROJECT_FILE, load
 from penstock.store.connection import Store, open_store
 
 TEMPLATE = """\
@@ -43,7 +43,7 @@ def init(folder: Path) -> Created:
         folder.mkdir(parents=True, exist_ok=True)
         if is_new:
             (folder / PROJECT_FILE).write_text(TEMPLATE)
-        settings = settings_module.load(folder)
+        settings = load(folder)
         settings.home.mkdir(parents=True, exist_ok=True)
         (settings.home / ".gitignore").write_text("*\n")
     except OSError as error:

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from penstock import settings as settings_module
 from penstock.clock import Clock, SystemClock
 from penstock.errors import SettingsError, StoreError
-from penstock.settings import PROJECT_FILE, Settings
+from penstock.settings import Settings
+from penstock.settings.files import PROJECT_FILE, load
 from penstock.store.connection import Store, open_store
 from penstock.store.writers import Writers
 
@@ -214,4 +214,4 @@ def _warn(words: str) -> None:
 
 def open_project(start: Path | None = None) -> Project:
     """Return the project around a folder. Raises SettingsError where there is none."""
-    return Project(settings_module.load(start), SystemClock())
+    return Project(load(start), SystemClock())

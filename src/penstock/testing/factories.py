@@ -19,7 +19,8 @@ from penstock.model.run import (
 from penstock.model.spec import Axis, Request, Spec, Stage, Sweep
 from penstock.model.state import State
 from penstock.scheduler.protocol import Submission
-from penstock.settings import PROJECT_FILE, Settings
+from penstock.settings import Settings
+from penstock.settings.files import PROJECT_FILE
 from penstock.store.submissions import NewSubmission
 
 AT = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)  # when it all happens

@@ -3,7 +3,7 @@
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Protocol
 
@@ -76,7 +76,7 @@ class Agent:
     def begin(
         self,
         *,
-        path: list[str],
+        path: Sequence[str],
         is_login: bool,
         login: Mapping[str, str],
         timeout_s: float = START_S,

@@ -10,14 +10,12 @@ import pwd
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock.errors import SettingsError, Untrusted
+from penstock.settings import Cluster
 from penstock.transport import include, proxy
 from penstock.transport.library import paramiko
-
-if TYPE_CHECKING:
-    from penstock.settings import Cluster
 
 CONFIG = Path("~/.ssh/config")
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
@@ -55,7 +53,7 @@ class Host:
         return f"{self.user}@{self.address}{port}"
 
 
-def resolve(cluster: "Cluster", *, config: Path | None = None) -> Host:
+def resolve(cluster: Cluster, *, config: Path | None = None) -> Host:
     """Return where a cluster is. Raises SettingsError."""
     read = _Config(config)
     jump = cluster.proxy_jump or None
@@ -70,7 +68,7 @@ def resolve(cluster: "Cluster", *, config: Path | None = None) -> Host:
             **vars(found),
             "keys": keys,
             "agent": "" if cluster.key else found.agent,
-            "known_hosts": tuple(path.expanduser() for path in cluster.known_hosts)
+            "known_hosts": tuple(Path(one).expanduser() for one in cluster.known_hosts)
             or found.known_hosts,
         }
     )

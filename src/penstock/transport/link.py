@@ -13,14 +13,11 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from penstock.errors import PenstockError, Unattended, Untrusted
+from penstock.settings import Cluster
 from penstock.transport.session import Session, on_terminal
-
-if TYPE_CHECKING:
-    from penstock.settings import Cluster
 
 LOOK_S = 1.0
 
@@ -105,7 +102,7 @@ def main() -> int:
     try:
         session = Session(
             begin["name"],
-            _cluster(begin["cluster"]),
+            Cluster.of(begin["cluster"]),
             Path(begin["state"]),
             ask=on_terminal() if begin["is_terminal"] else None,
         )
@@ -122,12 +119,6 @@ def main() -> int:
     _detach()
     link.serve()
     return 0
-
-
-def _cluster(said: dict[str, Any]) -> "Cluster":
-    """Return settings that were checked by who started this: to load pydantic takes a while."""
-    known_hosts = [Path(path) for path in said["known_hosts"]]
-    return cast("Cluster", SimpleNamespace(**{**said, "known_hosts": known_hosts}))
 
 
 def _detach() -> None:

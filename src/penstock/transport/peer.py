@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Shared:
 
     def __init__(self, name: str, cluster: Cluster, state: Path) -> None:
         self._name, self._cluster, self._state = name, cluster, state
-        body = [name, cluster.model_dump(mode="json"), str(state), agents.boot("", {})]
+        body = [name, asdict(cluster), str(state), agents.boot("", {})]
         digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()[:16]
         self.path = _runtime_folder() / f"{digest}.socket"
         self._stream: socket.socket | None = None
@@ -165,7 +166,7 @@ class Shared:
         is_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
         begin = {
             "name": self._name,
-            "cluster": self._cluster.model_dump(mode="json"),
+            "cluster": asdict(self._cluster),
             "state": str(self._state),
             "path": str(self.path),
             "is_terminal": is_terminal,

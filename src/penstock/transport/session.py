@@ -9,19 +9,17 @@ import time
 from collections.abc import Callable
 from errno import ENOENT
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock import failpoint
 from penstock.errors import Denied, Lost, Unreachable
+from penstock.settings import Cluster
 from penstock.transport import agent as agents
 from penstock.transport import host as hosts
 from penstock.transport import login
 from penstock.transport.agent import Agent, Gone, Said, Silence
 from penstock.transport.cooldown import Cooldown, record_path
 from penstock.transport.library import paramiko
-
-if TYPE_CHECKING:
-    from penstock.settings import Cluster
 
 IDLE_S = 20  # after such a time it is looked whether the connection still is one, before it is used
 # What may be asked twice needs no such look so soon: where the connection is gone, silence tells.
@@ -37,7 +35,7 @@ class Session:
     def __init__(
         self,
         name: str,
-        cluster: "Cluster",
+        cluster: Cluster,
         state: Path,
         *,
         ask: login.Asker | None = None,

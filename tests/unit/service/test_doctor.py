@@ -14,7 +14,7 @@ from penstock.service import doctor, init, probe
 from penstock.service.doctor import Finding, Level
 from penstock.service.probe import Locks, Report
 from penstock.service.project import Project
-from penstock.settings import origins
+from penstock.settings.files import origins
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_store_that_is_no_store_keeps_back_no_other_check(project: Project) -> N
 
 
 def test_home_that_is_gone_is_told(project: Project) -> None:
-    away = replace(project, settings=project.settings.model_copy(update={"home": Path("/proc/x")}))
+    away = replace(project, settings=replace(project.settings, home=Path("/proc/x")))
     seen = found(away)
     assert seen["home"].level is seen["locks"].level is seen["clock"].level is Level.FAIL
 
@@ -67,7 +67,7 @@ def test_scheduler_that_is_not_there_is_told_with_what_to_do(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    settings = project.settings.model_copy(update={"scheduler": "slurm"})
+    settings = replace(project.settings, scheduler="slurm")
     seen = found(replace(project, settings=settings))
     assert seen["slurm"].level is Level.FAIL
     assert "no program named sbatch" in seen["slurm"].said

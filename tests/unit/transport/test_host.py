@@ -58,7 +58,7 @@ def test_configuration_of_ssh_is_read(config: Path, tmp_path: Path) -> None:
 
 def test_settings_go_before_the_configuration(config: Path, tmp_path: Path) -> None:
     said = {"user": "x", "port": 22, "key": str(tmp_path / "other"), "proxy_jump": "gate"}
-    found = resolve(config, host="big", known_hosts=[tmp_path / "mine"], **said)
+    found = resolve(config, host="big", known_hosts=(str(tmp_path / "mine"),), **said)
     assert str(found) == "x@login.big.example"
     assert (found.keys, found.agent) == ((tmp_path / "other",), "")
     assert found.known_hosts == (tmp_path / "mine",)
