@@ -19,7 +19,7 @@ request: {{cpus: 1, mem: 200M, time: 10m}}
 
 @dataclass(frozen=True)
 class Project:
-    """A folder after ``penstock init``, and the command that works in it."""
+    """A folder that is in use, and the command that works in it."""
 
     folder: Path
     penstock: Path
@@ -35,7 +35,10 @@ class Project:
 
 
 def make(user: As, penstock: Path, folder: Path, runs: int, *command: str) -> Project:
-    """Make a project, its spec, and node-local scratch as sites have it."""
+    """Make a project, its spec, and node-local scratch as sites have it.
+
+    It is looked at once: the first command after settings were changed checks them.
+    """
     user.run(penstock, "init", folder)
     scratch = folder.with_name(f"{folder.name}.scratch")
     user.run("mkdir", scratch)
@@ -44,7 +47,9 @@ def make(user: As, penstock: Path, folder: Path, runs: int, *command: str) -> Pr
     side = next(side for side in range(round(runs**0.5), 0, -1) if runs % side == 0)
     spec = SPEC.format(command=list(command) or ["true"], side=side, other=runs // side)
     (folder / "sweep.yaml").write_text(spec)
-    return Project(folder, penstock, user)
+    made = Project(folder, penstock, user)
+    made.run("runs")
+    return made
 
 
 def inodes(folder: Path) -> int:

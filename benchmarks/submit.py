@@ -1,6 +1,7 @@
 """How long a submission takes, what memory it needs, and how many files it makes."""
 
 import argparse
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,8 +66,10 @@ class Sweeps:
     def submit(self, name: str) -> float:
         """Submit by one of them, see that Slurm has all, and take it back; return the seconds.
 
-        Nothing is deleted before the end: ext4 makes files slowly where many were deleted.
+        Nothing is deleted before the end: ext4 makes files slowly where many were deleted. Nor has
+        one to wait for what the other left to be written.
         """
+        os.sync()
         self.turn += 1
         folder = self.slurm.folder / f"{self.turn}.{name}"
         by = {"penstock": self._penstock, "submitit": self._submitit, "sbatch": self._sbatch}

@@ -1,11 +1,11 @@
 """Frozen values as JSON, and back: what the store keeps whole because nobody searches in it."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any
 
-from penstock.model.spec import Environment, Params, Request, Stage
+from penstock.model.spec import Environment, Params, Request, Stage, Sweep
 
 _COMPACT = json.JSONEncoder(separators=(",", ":"))  # once: json.dumps would make one each time
 
@@ -28,7 +28,7 @@ def request_of(text: str) -> Request:
 
 def stage_text(stage: Stage) -> str:
     """Return a stage as JSON, without its sweep: the runs are what it became."""
-    body = asdict(stage)
+    body = asdict(replace(stage, sweep=Sweep(())))  # a sweep of thousands takes a while to copy
     del body["sweep"]
     body["environment"] = {"apptainer": stage.environment.apptainer}
     return compact(body)
