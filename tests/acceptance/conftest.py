@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Site:
     bin: Path  # where the command is
     user: str = ""  # else who runs the tests
     env: dict[str, str] = field(default_factory=dict)
+    home: Path | None = None  # of its user; else what the system says
     daemon_said: str = ""  # on stderr, when it has ended
 
     def argv(self, *words: object) -> list[str]:
@@ -61,12 +62,12 @@ class Site:
     def environment(self) -> dict[str, str]:
         """Return what the command sees: little of who runs the tests."""
         kept = {name: os.environ[name] for name in ("SLURM_CONF", "TMPDIR") if name in os.environ}
-        home = pwd.getpwnam(self.user).pw_dir if self.user else str(self.root.parent)
+        home = self.home or pwd.getpwnam(self.user).pw_dir
         path = f"{self.bin}:/usr/local/bin:/usr/bin:/bin"
         return {
             **kept,
             "PATH": path,
-            "HOME": home,
+            "HOME": str(home),
             "LANG": "C.UTF-8",
             "PENSTOCK_SCHEDULER": self.scheduler,
             "PENSTOCK_POLL_S": "1",
@@ -138,8 +139,9 @@ class Site:
     def own(self, *paths: Path) -> None:
         """Give files to the user."""
         if self.user:
+            ids = pwd.getpwnam(self.user)[2:4]
             for path in paths:
-                shutil.chown(path, self.user, self.user)
+                shutil.chown(path, *ids)
 
     def submit(self, text: str, *words: object) -> str:
         """Submit a spec; return its experiment."""
@@ -162,9 +164,9 @@ class Site:
         runs: list[dict[str, Any]] = self.json("runs", f"experiment = {experiment}")
         return runs
 
-    def until(self, is_so: Callable[[], bool], what: str) -> None:
+    def until(self, is_so: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
         """Wait until something is so."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + patience_s
         while not is_so():
             assert time.monotonic() < end, f"waited too long for {what}\n{self('status').stdout}"
             time.sleep(0.2)
@@ -213,21 +215,41 @@ def made() -> Path:
     """Make a project once: a copy of it is as good as another, and a second quicker."""
     folder = Path(tempfile.mkdtemp(prefix="penstock-made-"))
     atexit.register(shutil.rmtree, folder)
-    Site("local", folder, Path(sys.executable).parent)("init")
+    Site("local", folder, Path(sys.executable).parent, home=folder)("init")
     return folder
 
 
 def local_site(folder: Path) -> Site:
-    """A new project of this user, on the local scheduler."""
+    """A new project of who runs the tests, on the local scheduler."""
     root = folder / "project"
     shutil.copytree(made(), root)
-    return Site("local", root, Path(sys.executable).parent)
+    return Site("local", root, Path(sys.executable).parent, home=folder)
+
+
+def users_site(request: pytest.FixtureRequest, folder: Path) -> Site:
+    """A new project of an ordinary user, on the local scheduler."""
+    site = local_site(folder)
+    if os.getuid() != 0:
+        return site
+    folder.chmod(0o755)
+    site = replace(site, bin=request.getfixturevalue("installed"), user=ordinary())
+    site.own(folder, site.root, *site.root.rglob("*"))
+    return site
+
+
+@cache
+def ordinary() -> str:
+    """Return a user without any rights: alice, where there is a Slurm for her."""
+    try:
+        return pwd.getpwnam("alice").pw_name
+    except KeyError:
+        return "nobody"
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Site:
-    """A new project of this user, on the local scheduler."""
-    return local_site(tmp_path)
+def local(request: pytest.FixtureRequest, shared: Path) -> Site:
+    """A new project of an ordinary user, on the local scheduler."""
+    return users_site(request, shared)
 
 
 def slurm_site(installed: Path, folder: Path, user: str) -> Site:

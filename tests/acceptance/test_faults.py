@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Site, local_site
+from tests.acceptance.conftest import Site, users_site
 
 GOOD = """
 experiment: good
@@ -117,11 +117,10 @@ def test_read_only_store_still_answers(site: Site) -> None:
     assert_read_only(site)
 
 
-def test_read_only_folder_still_answers(shared: Path) -> None:
-    """Root writes to files that it may not; a read-only mount holds it too."""
+def test_read_only_folder_still_answers(local: Site) -> None:
+    """On a mount that is read-only nobody writes."""
     if os.getuid() != 0:
         pytest.skip("mount needs root")
-    local = local_site(shared)
     local.finish(GOOD)
     if subprocess.run(["mount", "--bind", local.root, local.root], check=False).returncode:
         pytest.skip("may not mount here")
@@ -163,15 +162,15 @@ def assert_no_more_than_one_message(said: str) -> None:
 
 
 @pytest.fixture
-def full(shared: Path) -> Iterator[Site]:
+def full(local: Site) -> Iterator[Site]:
     """A project on a tiny file system that is full."""
     if os.getuid() != 0:
         pytest.skip("mount needs root")
-    local = local_site(shared)
     mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "none", str(local.root)]
     if subprocess.run(mount, check=False).returncode:
         pytest.skip("may not mount here")
     try:
+        local.own(local.root)
         local("init")
         local.write("sweep.yaml", GOOD.replace("to: 3", "to: 3000"))
         with (local.root / "filler").open("wb", buffering=0) as file:
@@ -283,10 +282,13 @@ def test_script_that_cannot_be_made_stores_nothing(local: Site) -> None:
     assert nothing_is_stored(local)
 
 
-def test_path_that_slurm_cannot_write_to_stores_nothing(tmp_path: Path) -> None:
-    odd = tmp_path / "back\\slash"
+def test_path_that_slurm_cannot_write_to_stores_nothing(
+    request: pytest.FixtureRequest, shared: Path
+) -> None:
+    shared.chmod(0o755)
+    odd = shared / "back\\slash"
     odd.mkdir()
-    local = local_site(odd)
+    local = users_site(request, odd)
     run = local("submit", local.write("sweep.yaml", GOOD), code=2)
     assert "backslash" in run.stderr
     assert nothing_is_stored(local)

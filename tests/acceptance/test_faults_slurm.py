@@ -84,7 +84,8 @@ def test_process_that_was_left_behind_is_ended(hard: Site) -> None:
 
 
 def test_run_that_never_starts_says_so(hard: Site) -> None:
-    hard.until(lambda: "never starts" in hard("status").stdout, "the reason")
+    # While jobs of a higher partition wait, Slurm says that of it instead.
+    hard.until(lambda: "never starts" in hard("status").stdout, "the reason", patience_s=240)
     assert "partition" in hard("show", "never/1").stdout  # which one, only 22.05 says
     hard("cancel", "never/1")
     wait_for(hard, "never/1", "cancelled")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import Site, local_site, slurm_site
+from tests.acceptance.conftest import Site, slurm_site, users_site
 
 TRAIN = """
 import sys, time
@@ -39,7 +39,7 @@ def trained(request: pytest.FixtureRequest) -> Iterator[Site]:
     """A project whose sweep has ended: the tests that only look at it share it."""
     with tempfile.TemporaryDirectory(prefix="penstock-test-") as name:
         yield train(
-            local_site(Path(name))
+            users_site(request, Path(name))
             if request.param == "local"
             else slurm_site(request.getfixturevalue("installed"), Path(name), "alice")
         )
@@ -95,6 +95,8 @@ def test_status_and_watch_say_that_all_is_over(trained: Site) -> None:
     (one,) = trained.json("status")["experiments"]
     assert (one["experiment"], one["runs"], one["states"]["completed"]) == ("train", 3, 3)
     assert "3/3 ended" in trained("watch", "train").stdout
+    (line,) = map(json.loads, trained("watch", "train", "--json").stdout.splitlines())
+    assert (line["runs"], line["ended"], line["experiments"]) == (3, 3, [one])
 
 
 def test_files_are_few_when_all_is_over(trained: Site) -> None:
@@ -102,7 +104,7 @@ def test_files_are_few_when_all_is_over(trained: Site) -> None:
         found = (trained.root / ".penstock" / "arrays").glob("*/*")
         return {path.name for path in found}
 
-    trained("tick")
+    assert trained.json("tick") == {"other": None, "sent": [], "ended": 0}
     assert names() <= {"manifest.ended", "script.sh", "slurm.log", "spools.zip", "logs.zip"}
 
 
@@ -203,9 +205,11 @@ max_parallel: 1
     )
     refused = site("cancel", name, code=2)
     assert "--yes" in refused.stderr
-    site("cancel", "--yes", name)
+    asked = site.json("cancel", "--yes", name)["asked"]
+    assert asked == [f"{name}/1", f"{name}/2", f"{name}/3"]
     assert {run["state"] for run in site.ended(name)} == {"cancelled"}
     assert "nothing to cancel" in site("cancel", name).stderr
+    assert site.json("cancel", name) == {"asked": [], "ended_before": 3}
 
 
 def test_cancel_reaches_the_scheduler_though_it_was_asked_just_now(site: Site) -> None:

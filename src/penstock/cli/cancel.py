@@ -26,6 +26,7 @@ def cancel(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask before more than one.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Cancel runs.
 
@@ -36,14 +37,18 @@ def cancel(
         raise UsageError("cancel what?", hint="name a run, an experiment, or --submission UID")
     opened = project(ctx)
     chosen = control.choose(opened, target or [], submission)
-    if not chosen.ids:
-        output.note(f"nothing to cancel: {count(chosen.over, 'run')} ended before")
-        return
     if len(chosen.ids) > 1 and not yes:
         _ask(chosen)
-    control.cancel(opened, chosen)
-    output.data(f"asked to cancel {count(len(chosen.ids), 'run')}")
-    carry_out(opened)
+    if chosen.ids:
+        control.cancel(opened, chosen)
+    if as_json:
+        output.as_json({"asked": chosen.names, "ended_before": chosen.over})
+    elif chosen.ids:
+        output.data(f"asked to cancel {count(len(chosen.ids), 'run')}")
+    else:
+        output.note(f"nothing to cancel: {count(chosen.over, 'run')} ended before")
+    if chosen.ids:
+        carry_out(opened)
 
 
 def _ask(chosen: control.Chosen) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli.output import data, note, warn
+from penstock.cli import output
 
 
 def init(
@@ -13,6 +13,7 @@ def init(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[FOLDER]", help="The folder; else this one.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make a folder a project.
 
@@ -23,7 +24,13 @@ def init(
 
     created = service.init(folder or ctx.obj.project or Path())
     for words in created.notes:
-        warn(words)
+        output.warn(words)
     root = created.settings.root
-    data(f"{root} {'is now' if created.is_new else 'was already'} a project")
-    note("next: write a spec, then `penstock submit SPEC` (--dry-run shows what it would do)")
+    if as_json:
+        home = created.settings.home
+        output.as_json({"root": root, "is_new": created.is_new, "home": home})
+        return
+    output.data(f"{root} {'is now' if created.is_new else 'was already'} a project")
+    output.note(
+        "next: write a spec; `penstock submit SPEC` sends it, --dry-run shows what it would"
+    )

@@ -81,6 +81,14 @@ def as_json(value: object) -> None:
     data(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
 
 
+def json_line(value: object) -> None:
+    """Write JSON on a line of its own, for whoever reads along."""
+    import json  # noqa: PLC0415
+
+    data(json.dumps(value, ensure_ascii=False, default=_plain))
+    flush()
+
+
 def as_json_list(values: Iterable[object]) -> None:
     """Write a JSON list, a line for each: a hundred thousand runs need not stand in memory."""
     import json  # noqa: PLC0415

@@ -36,7 +36,7 @@ def status(
         output.warn(hindrance)
     found = query.standings(opened, experiment)
     if as_json:
-        output.as_json({"experiments": [_as_data(one) for one in found]})
+        output.as_json({"experiments": [as_data(one) for one in found]})
         return
     if not found:
         output.note("no runs yet: `penstock submit SPEC` makes some")
@@ -52,7 +52,8 @@ def status(
         output.data(line)
 
 
-def _as_data(one: Standing) -> dict[str, Any]:
+def as_data(one: Standing) -> dict[str, Any]:
+    """Return how an experiment stands, for JSON."""
     return {
         "experiment": one.experiment,
         "runs": one.total,

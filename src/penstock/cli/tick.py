@@ -1,12 +1,17 @@
 """``penstock tick``."""
 
+from typing import Annotated
+
 import typer
 
+from penstock.cli import output
 from penstock.cli.app import project
-from penstock.cli.output import data, warn
 
 
-def tick(ctx: typer.Context) -> None:
+def tick(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Bring everything up to date once.
 
     Reads what runs have told, asks the scheduler, sends what is ready. For cron, and where no
@@ -15,10 +20,16 @@ def tick(ctx: typer.Context) -> None:
     from penstock.service.upkeep import Upkeep, told  # noqa: PLC0415
 
     report = Upkeep(project(ctx)).step(force=True)
-    if report.is_other:
-        data(f"{report.is_other} is at it; nothing done here")
-        return
-    for words in told(report):
-        data(words)
+    if as_json:
+        sent = [
+            {"runs": one.array.size, "job": one.job, "error": one.error and one.error.what}
+            for one in report.sent
+        ]
+        output.as_json({"other": report.is_other or None, "sent": sent, "ended": report.ended})
+    elif report.is_other:
+        output.data(f"{report.is_other} is at it; nothing done here")
+    else:
+        for words in told(report):
+            output.data(words)
     for words in report.odd:
-        warn(words)
+        output.warn(words)

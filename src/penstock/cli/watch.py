@@ -3,14 +3,14 @@
 import shutil
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 
 from penstock.cli import output
 from penstock.cli.app import project
 from penstock.cli.output import paint, state_colour
-from penstock.cli.status import failures, waits
+from penstock.cli.status import as_data, failures, waits
 from penstock.cli.text import count, cut, duration, width
 from penstock.model.state import State
 from penstock.service.query import Standing
@@ -29,6 +29,9 @@ def watch(
             metavar="[EXPERIMENT]", show_default=False, help="Else all that are not over."
         ),
     ] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a line of JSON whenever something changes.")
+    ] = False,
 ) -> None:
     """Watch runs until all have ended.
 
@@ -36,7 +39,7 @@ def watch(
     the runs alone. The exit code is 1 if some run has not completed.
     """
     opened = project(ctx)
-    view: Live | Plain = Live() if output.is_terminal(sys.stdout) else Plain()
+    view: View = Lines() if as_json else Live() if output.is_terminal(sys.stdout) else Plain()
     last: Progress | None = None
     try:
         for last in progress_of(opened, experiment):
@@ -47,14 +50,10 @@ def watch(
     if last is None:
         output.note("no runs yet: `penstock submit SPEC` makes some")
         return
-    for line in [*(() if isinstance(view, Live) else _failures(last)), *_end(last)]:
+    for line in view.last_words(last):
         output.note(line)
     if any(one.states.get(State.COMPLETED, 0) < one.total for one in last.standings):
         raise typer.Exit(FAILED)
-
-
-def _failures(last: Progress) -> list[str]:
-    return [line for one in last.standings for line in failures(one)]
 
 
 def _end(last: Progress) -> list[str]:
@@ -82,6 +81,40 @@ def pace(progress: Progress) -> str:
     return f"{said}, about {duration(progress.left_s)} left"
 
 
+class View(Protocol):
+    """How progress is shown."""
+
+    def show(self, progress: Progress) -> None:
+        """Show how it stands now."""
+
+    def last_words(self, last: Progress) -> list[str]:
+        """Return what is said beside it when all is over."""
+
+
+@dataclass
+class Lines:
+    """A line of JSON whenever something changes."""
+
+    last: object = None
+
+    def show(self, progress: Progress) -> None:
+        """Write what is new."""
+        stands = {
+            "runs": progress.total,
+            "ended": progress.over,
+            "experiments": [as_data(one) for one in progress.standings],
+            "hindrances": progress.hindrances,
+        }
+        if stands != self.last:
+            how = {"at": progress.at, "per_s": progress.per_s, "left_s": progress.left_s}
+            output.json_line({**how, **stands})
+        self.last = stands
+
+    def last_words(self, _last: Progress) -> list[str]:
+        """Return nothing: it is all in the last line."""
+        return []
+
+
 @dataclass
 class Plain:
     """A line whenever something changes."""
@@ -99,8 +132,12 @@ class Plain:
         if words != self.last:
             at = progress.at.astimezone()
             output.data(f"{at:%H:%M:%S} {words}")
-            sys.stdout.flush()
+            output.flush()
         self.last = words
+
+    def last_words(self, last: Progress) -> list[str]:
+        """Return why runs failed, and where to look."""
+        return [line for one in last.standings for line in failures(one)] + _end(last)
 
 
 @dataclass
@@ -118,6 +155,10 @@ class Live:
         sys.stdout.write(f"{up}\r{body}\033[J")
         sys.stdout.flush()
         self.lines = len(lines)
+
+    def last_words(self, last: Progress) -> list[str]:
+        """Return where to look; why runs failed is on the screen."""
+        return _end(last)
 
     def _lines(self, progress: Progress, columns: int) -> list[str]:
         lines = [_head(one, columns) for one in progress.standings]

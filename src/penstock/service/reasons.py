@@ -57,6 +57,9 @@ _BY_A_CHANGE = {
     "PartitionDown": "its partition is closed",
     "PartitionInactive": "its partition is closed",
     "ReqNodeNotAvail": "its nodes are reserved or down",
+    # It goes on: ", DRAINED or reserved for jobs in higher priority partitions".
+    "Nodes required for job are DOWN": "its nodes are down, drained, or kept for jobs of a "
+    "partition of higher priority",
     "Reservation": "waits for its reservation",
     "ReservationDeleted": "its reservation is gone",
     "QOSUsageThreshold": "its qos has used up its share",

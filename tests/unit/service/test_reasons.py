@@ -33,6 +33,12 @@ def test_reason_with_details_is_the_reason() -> None:
     assert explain("ReqNodeNotAvail, UnavailableNodes:n[1-4]") == explain("ReqNodeNotAvail")
 
 
+def test_nodes_that_are_away_are_told_of() -> None:
+    said = "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority part"
+    assert explain(said).who is Who.CHANGE
+    assert "DOWN" not in explain(said).words
+
+
 def test_unknown_reason_is_shown_as_it_is() -> None:
     assert explain("SomethingNew").words == "SomethingNew"
 
