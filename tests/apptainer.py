@@ -43,11 +43,13 @@ def is_here() -> bool:
     return bool(shutil.which("apptainer") or shutil.which("singularity"))
 
 
-def stand_in(tmp_path: Path, name: str = "apptainer") -> tuple[Path, Path]:
+def stand_in(
+    place: Path, name: str = "apptainer", *, python: str = sys.executable
+) -> tuple[Path, Path]:
     """Return a folder for PATH with the program, and the file of what it was called with."""
-    folder, said = tmp_path / "programs", tmp_path / "said"
+    folder, said = place / "programs", place / "said"
     folder.mkdir(exist_ok=True)
-    text = STAND_IN.format(python=sys.executable, said=str(said), path=os.environ["PATH"])
+    text = STAND_IN.format(python=python, said=str(said), path=os.environ["PATH"])
     (folder / name).write_text(text)
     (folder / name).chmod(0o755)
     return folder, said

@@ -42,22 +42,14 @@ class Site:
     home: Path | None = None  # of its user; else what the system says
     daemon_said: str = ""  # on stderr, when it has ended
 
-    def argv(self, *words: object) -> list[str]:
-        """Return the command line, as its user."""
-        command = [str(self.bin / "penstock"), *map(str, words)]
-        if not self.user or os.getuid() == pwd.getpwnam(self.user).pw_uid:
-            return command
-        named = [f"{name}={value}" for name, value in self.environment().items()]
-        return [
-            shutil.which("runuser") or "runuser",
-            "-u",
-            self.user,
-            "--",
-            "env",
-            "-i",
-            *named,
-            *command,
-        ]
+    def how(self, *words: object) -> dict[str, Any]:
+        """Return what makes subprocess start the command, as its user."""
+        return {"args": [str(self.bin / "penstock"), *map(str, words)], **self.who()}
+
+    def who(self) -> dict[str, Any]:
+        """Return what makes subprocess start a program as the user, in the project."""
+        other = as_user(self.user) if self.user else {}
+        return {"cwd": self.root, "env": self.environment(), **other}
 
     def environment(self) -> dict[str, str]:
         """Return what the command sees: little of who runs the tests."""
@@ -76,16 +68,13 @@ class Site:
 
     def start(self, *words: object, **more: Any) -> "subprocess.Popen[str]":
         """Start the command; the test ends it."""
-        return subprocess.Popen(
-            self.argv(*words),
-            cwd=more.pop("cwd", self.root),
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            **more,
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        return subprocess.Popen(**{**self.how(*words), **pipes, "text": True, **more})
+
+    def ask(self, *words: object) -> "subprocess.CompletedProcess[str]":
+        """Run the installed command to its end, whatever that is."""
+        how = self.how(*words)
+        return subprocess.run(**how, capture_output=True, text=True, timeout=60, check=False)
 
     def __call__(
         self, *words: object, code: int = 0, cwd: Path | None = None

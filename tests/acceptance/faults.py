@@ -27,9 +27,9 @@ def shell(name: str, script: str, **more: Any) -> str:
 
 def slurm_says(site: Site, *words: str, code: int = 0) -> str:
     """Run a command of Slurm as the project's user."""
-    run = subprocess.run(
-        [*site.argv()[:-1], *words],
-        env=site.environment(),
+    run: subprocess.CompletedProcess[str] = subprocess.run(
+        words,
+        **site.who(),
         capture_output=True,
         text=True,
         timeout=60,
@@ -103,11 +103,7 @@ def program(site: Site, name: str, script: str) -> None:
 
 def log(site: Site, run: str) -> str:
     """Return what a run wrote so far; nothing where it has not begun."""
-    argv = site.argv("logs", run)
-    done = subprocess.run(
-        argv, cwd=site.root, env=site.environment(), capture_output=True, text=True, check=False
-    )
-    return done.stdout
+    return site.ask("logs", run).stdout
 
 
 def assert_once(site: Site, name: str, codes: "set[int] | frozenset[int]" = frozenset({0})) -> None:

@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -72,9 +71,8 @@ def loaded(site: Site, *words: str) -> set[str]:
         "print(code or 0, *sys.modules, file=sys.stderr)"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=site.root,
-        env=site.environment(),
+        [site.bin / "python", "-c", code],
+        **site.who(),
         capture_output=True,
         text=True,
         check=True,
@@ -149,8 +147,8 @@ def test_nothing_to_resolve_is_an_empty_list(local: Site) -> None:
     assert "nothing to resolve" in local("resolve").stderr
 
 
-def test_daemon_without_a_project_says_so(local: Site, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
+def test_daemon_without_a_project_says_so(local: Site, shared: Path) -> None:
+    elsewhere = shared / "elsewhere"
     elsewhere.mkdir()
     assert "penstock init" in local("daemon", "run", code=4, cwd=elsewhere).stderr
 
@@ -194,9 +192,14 @@ def test_daemon_that_was_killed_is_not_in_the_way(local: Site) -> None:
     local("daemon", "stop")
 
 
+def notice(site: Site) -> Path:
+    """Return the file in which the daemon of the project's user says who it is."""
+    user = site.user or pwd.getpwuid(os.getuid()).pw_name
+    return site.root / ".penstock" / f"daemon.{user}"
+
+
 def test_daemon_of_another_host_is_named_and_left_alone(local: Site) -> None:
-    user = pwd.getpwuid(os.getuid()).pw_name
-    file = local.root / ".penstock" / f"daemon.{user}"
+    file = notice(local)
     file.write_text(json.dumps({"holder": "login2:1:5", "since": time.time()}))
     assert "on login2" in local("daemon", "stop", code=2).stderr
     assert "on login2" in local("daemon", "start", code=2).stderr
@@ -205,11 +208,10 @@ def test_daemon_of_another_host_is_named_and_left_alone(local: Site) -> None:
 
 def test_another_process_is_never_signalled(local: Site) -> None:
     """Not even one that has the number and the time of start that the file names."""
-    user = pwd.getpwuid(os.getuid()).pw_name
     with subprocess.Popen(["sleep", "60"]) as other:
         began = Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19]
         holder = f"{socket.gethostname()}:{other.pid}:{began}"
-        file = local.root / ".penstock" / f"daemon.{user}"
+        file = notice(local)
         file.write_text(json.dumps({"holder": holder, "since": time.time()}))
         assert "no daemon runs" in local("daemon", "stop").stdout
         assert other.poll() is None
@@ -230,9 +232,9 @@ def test_install_prints_and_writes_only_when_asked(local: Site) -> None:
     assert "no kind" in local("daemon", "install", "--kind", "launchd", code=2).stderr
 
 
-def test_project_may_be_named_from_elsewhere(local: Site, tmp_path: Path) -> None:
+def test_project_may_be_named_from_elsewhere(local: Site, shared: Path) -> None:
     local.finish('experiment: far\ncommand: ["true"]\n')
-    assert "far" in local("status", "--project", local.root, cwd=tmp_path).stdout
+    assert "far" in local("status", "--project", local.root, cwd=shared).stdout
     inside = local.root / "a" / "b"
     inside.mkdir(parents=True)
     assert "far" in local("status", cwd=inside).stdout
@@ -254,14 +256,8 @@ def test_output_without_a_terminal_has_no_colours(local: Site) -> None:
     local.env = {"TERM": "xterm-256color"}
     local.finish('experiment: plain\ncommand: ["false"]\n')
     for words in (["status"], ["runs"], ["show", "plain/1"], ["watch"]):
-        run = subprocess.run(
-            local.argv(*words),
-            cwd=local.root,
-            env=local.environment(),
-            capture_output=True,
-            check=False,
-        )
-        assert b"\x1b" not in run.stdout + run.stderr
+        run = local.ask(*words)
+        assert "\x1b" not in run.stdout + run.stderr
 
 
 def test_terminal_shows_colours_and_fits(local: Site) -> None:
@@ -280,10 +276,9 @@ def on_terminal(site: Site, *words: str, columns: int) -> str:
     import pty
 
     parent, child = pty.openpty()
-    env = {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "24", **site.environment()}
-    run = subprocess.Popen(
-        site.argv(*words), cwd=site.root, env=env, stdout=child, stderr=child, stdin=child
-    )
+    how = site.how(*words)
+    how["env"] |= {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
+    run = subprocess.Popen(**how, stdout=child, stderr=child, stdin=child)
     os.close(child)
     out = b""
     try:

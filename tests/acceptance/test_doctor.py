@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import Site
+from tests.acceptance.conftest import Site, local_site
 
 
 @pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
@@ -51,7 +51,14 @@ exec unshare --uts --mount sh -c '
   hostname node7 && touch "$2.own" && mount --bind "$2.own" "$2/held.lock" && exec python3 "$@"
 ' sh "$@"
 """
-needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may give a node another name")
+
+
+@pytest.fixture
+def roots(shared: Path) -> Site:
+    """A project of root's."""
+    if os.getuid() != 0:
+        pytest.skip("only root may give a node another name")
+    return local_site(shared)
 
 
 def as_a_node(site: Site, script: str, code: int) -> tuple[Any, Any]:
@@ -64,25 +71,23 @@ def as_a_node(site: Site, script: str, code: int) -> tuple[Any, Any]:
     return said, json.loads((site.root / ".penstock" / "locks.json").read_text())["hosts"]
 
 
-@needs_root
-def test_locks_that_reach_another_host_are_kept_as_proven(local: Site) -> None:
-    said, kept = as_a_node(local, NODE, code=0)
+def test_locks_that_reach_another_host_are_kept_as_proven(roots: Site) -> None:
+    said, kept = as_a_node(roots, NODE, code=0)
     assert [one["level"] for one in said] == ["ok"]
     assert kept["node7"]["proven"] is True
 
 
-@needs_root
-def test_locks_that_do_not_reach_another_host_are_kept_as_failed(local: Site) -> None:
-    said, kept = as_a_node(local, APART, code=1)
+def test_locks_that_do_not_reach_another_host_are_kept_as_failed(roots: Site) -> None:
+    said, kept = as_a_node(roots, APART, code=1)
     assert [one["level"] for one in said] == ["fail"]
     assert kept["node7"]["proven"] is False
-    again = local("doctor", code=1).stdout
+    again = roots("doctor", code=1).stdout
     assert "fail  locks" in again
     assert "PostgreSQL" in again
 
 
-def test_a_job_that_cannot_tell_is_told_of_with_its_log(local: Site, tmp_path: Path) -> None:
-    python = tmp_path / "python3"
+def test_a_job_that_cannot_tell_is_told_of_with_its_log(local: Site, shared: Path) -> None:
+    python = shared / "python3"
     python.write_text("#!/bin/sh\necho no python today; exit 3\n")
     python.chmod(0o755)
     local.env["PENSTOCK_PYTHON"] = str(python)

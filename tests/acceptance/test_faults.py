@@ -55,8 +55,8 @@ def test_spec_that_is_not_there_is_named(local: Site) -> None:
     assert "UTF-8" in local("submit", "binary.yaml", code=3).stderr
 
 
-def test_no_project_says_how_to_make_one(local: Site, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
+def test_no_project_says_how_to_make_one(local: Site, shared: Path) -> None:
+    elsewhere = shared / "elsewhere"
     elsewhere.mkdir()
     for words in (["status"], ["runs"], ["submit", "x.yaml"], ["watch"], ["tick"]):
         assert "penstock init" in local(*words, code=4, cwd=elsewhere).stderr
@@ -112,8 +112,6 @@ def test_sweep_over_the_limit_waits_and_is_fed_in(small: Site) -> None:
 
 
 def test_read_only_store_still_answers(site: Site) -> None:
-    if not site.user and os.getuid() == 0:
-        pytest.skip("root writes everywhere")
     assert_read_only(site)
 
 
@@ -185,15 +183,7 @@ def full(local: Site) -> Iterator[Site]:
 
 
 def test_full_disk_submits_nothing_and_says_so(full: Site) -> None:
-    run = subprocess.run(
-        full.argv("submit", "sweep.yaml"),
-        cwd=full.root,
-        env=full.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    run = full.ask("submit", "sweep.yaml")
     assert run.returncode in (6, 8, 9), run.stderr
     assert "Traceback" not in run.stderr
     assert "full" in run.stderr or "No space" in run.stderr
@@ -252,14 +242,7 @@ def test_store_that_is_none_says_so(local: Site) -> None:
 
 
 def test_traceback_comes_only_with_debug(local: Site) -> None:
-    run = subprocess.run(
-        local.argv("status", "nothing", "--debug"),
-        cwd=local.root,
-        env=local.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = local.ask("status", "nothing", "--debug")
     assert run.returncode == 5
     assert "Traceback" in run.stderr
 
@@ -297,13 +280,9 @@ def test_path_that_slurm_cannot_write_to_stores_nothing(
 def test_closed_pipe_is_no_error_message(local: Site) -> None:
     long = "x" * 100_000  # more than a pipe holds
     local.finish(f'experiment: long\ncommand: ["true"]\nparams: {{x: [{long}, y]}}\n')
-    runs = subprocess.Popen(
-        local.argv("runs", "--json"),
-        cwd=local.root,
-        env=local.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    how = {**local.how("runs", "--json"), **pipes}
+    runs: subprocess.Popen[bytes] = subprocess.Popen(**how)
     assert runs.stdout is not None
     assert runs.stderr is not None
     runs.stdout.read(10)

@@ -123,14 +123,7 @@ def test_damaged_pages_are_found_and_a_backup_helps(local: Site) -> None:
     assert "restore" in found.stderr
     assert "damaged" in local("store", "backup", code=6).stderr
     for words in (["runs"], ["tick"], ["submit", "sweep.yaml"]):
-        run = subprocess.run(
-            local.argv(*words),
-            cwd=local.root,
-            env=local.environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        run = local.ask(*words)
         assert "Traceback" not in run.stderr
         assert run.returncode in (0, 6)
     local("store", "restore", backup, "--yes")
@@ -236,25 +229,26 @@ def test_daemon_goes_on_when_a_damaged_store_was_put_right(local: Site) -> None:
 
 
 @pytest.fixture
-def tiny(local: Site, tmp_path: Path) -> Iterator[Site]:
+def tiny(local: Site, shared: Path) -> Iterator[Site]:
     """A project whose store is on a file system of its own, with little room."""
     if os.getuid() != 0:
         pytest.skip("mount needs root")
-    folder = tmp_path / "tiny"
+    folder = shared / "tiny"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
     if subprocess.run(mount, check=False).returncode:
         pytest.skip("may not mount here")
     local.env = {"PENSTOCK_STORE": f"sqlite:///{folder / 'penstock.db'}"}
     try:
+        local.own(folder)
         local("init")
         yield local
     finally:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_daemon_goes_on_when_a_full_disk_has_room_again(tiny: Site, tmp_path: Path) -> None:
-    folder, gate = tmp_path / "tiny", tmp_path / "gate"
+def test_daemon_goes_on_when_a_full_disk_has_room_again(tiny: Site, shared: Path) -> None:
+    folder, gate = shared / "tiny", shared / "gate"
     waiting = f'experiment: gated\ncommand: [sh, -c, "until [ -e {gate} ]; do sleep 0.1; done"]\n'
     with tiny.daemon() as running:
         tiny.submit(waiting)

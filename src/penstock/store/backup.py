@@ -6,8 +6,8 @@ in one transaction, so that other processes see the old store or the new one.
 
 import contextlib
 import os
-import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ def copy(source: Path, target: Path, *, busy_s: float = 30) -> None:
     try:
         if is_new:
             target.touch()
-            shutil.copymode(source, target)
+            target.chmod(stat.S_IMODE(source.stat().st_mode) | stat.S_IWUSR)
         with (
             contextlib.closing(connect(source, busy_s)) as old,
             contextlib.closing(connect(target, busy_s)) as new,
