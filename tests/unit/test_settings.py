@@ -160,6 +160,29 @@ def test_folders_of_a_cluster_are_not_resolved_here(project: Path) -> None:
     assert (str(there.results), there.python, there.scheduler) == ("/r", "/opt/python", "slurm")
 
 
+@pytest.mark.parametrize(
+    "mine, site, poll_s, scratch",
+    [
+        ("", "", 10, ""),
+        ("poll_s = 60\nscratch = '/own'", "poll_s = 30\nscratch = '/site'", 60, "/own"),
+        ("poll_s = 5", "poll_s = 30\nscratch = '/site'", 30, "/site"),
+        ("poll_s = 5", "scratch = 3", 5, ""),
+    ],
+)
+def test_site_of_a_cluster_sets_its_floor_and_scratch(
+    project: Path, mine: str, site: str, poll_s: float, scratch: str
+) -> None:
+    (project / "penstock.toml").write_text(CLUSTER + mine)
+    floor_s, there = files.of_site(site, "site.toml of big")
+    on = files.load(project).on("big", home="/h", results="/r", floor_s=floor_s, scratch=there)
+    assert (on.poll_s, on.scratch) == (poll_s, scratch)
+
+
+def test_broken_file_of_a_site_is_named() -> None:
+    with pytest.raises(SettingsError, match="of big is not TOML"):
+        files.of_site("poll_s =", "site.toml of big")
+
+
 def test_every_setting_of_a_cluster_is_in_the_guide() -> None:
     guide = DOCS.parents[1] / "guides" / "ssh.md"
     rows = {line.split("`")[1] for line in guide.read_text().splitlines() if line.startswith("| `")}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from penstock.clock import Clock, SystemClock
 from penstock.errors import SettingsError, StoreError
 from penstock.settings import Settings
-from penstock.settings.files import PROJECT_FILE, load
+from penstock.settings.files import PROJECT_FILE, SITE_FILE, load, of_site
 from penstock.store.connection import Store, open_store
 from penstock.store.writers import Writers
 
@@ -202,7 +202,10 @@ def _far(near: Project, name: str) -> FarProject:
 
     home = there(cluster.home)
     results = there(cluster.results) if cluster.results else home / "runs"
-    settings = near.settings.on(name, home=str(home), results=str(results))
+    floor_s, scratch = of_site(transport.hello["site"], f"{SITE_FILE} of {name}")
+    settings = near.settings.on(
+        name, home=str(home), results=str(results), floor_s=floor_s, scratch=scratch
+    )
     return FarProject(settings, near.clock, near, name, transport)
 
 

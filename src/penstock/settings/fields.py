@@ -31,6 +31,7 @@ class Cluster:
     scratch: str = _set("", "scratch folder of its compute nodes")
     python: str = _set("python3", "Python 3.6 or later there, on all nodes")
     path: tuple[str, ...] = _set((), "folders there, where sbatch and the like are")
+    poll_s: float = _set(0, "the shortest time between two looks at its queue; 0: as here", ge=0)
     login_shell: bool = _set(False, "take what a login shell there sets, always")
     connect_s: float = _set(20, "how long a step of connecting may take", ge=1)
     keep_s: float = _set(3600, "how long an unused connection is kept", ge=0)
@@ -103,16 +104,22 @@ class Settings:
             },
         )
 
-    def on(self, cluster: str, *, home: str, results: str) -> "Settings":
-        """Return what holds on a cluster, whose folders nothing here resolves."""
+    def on(
+        self, cluster: str, *, home: str, results: str, floor_s: float = 0, scratch: str = ""
+    ) -> "Settings":
+        """Return what holds on a cluster, whose folders nothing here resolves.
+
+        Its site says how often its queue may be looked at, and where the scratch folder is.
+        """
         there = self.clusters[cluster]
         return replace(
             self,
             home=Path(home),
             results=Path(results),
             scheduler="slurm",
-            scratch=there.scratch,
+            scratch=there.scratch or scratch,
             python=there.python,
+            poll_s=max(there.poll_s or self.poll_s, floor_s),
             clusters={},
         )
 

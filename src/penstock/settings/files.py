@@ -58,7 +58,7 @@ def load(start: Path | None = None) -> Settings:
             found["clusters"] = values.get("clusters", {}) | found["clusters"]
         values |= found
     settings = Settings.of(_checked(values, root), root)
-    floor_s = _floor_s({site, Path(SITE_FILE)})
+    floor_s = _floor_s(map(_read, {site, Path(SITE_FILE)}))
     return replace(settings, poll_s=max(settings.poll_s, floor_s))
 
 
@@ -102,10 +102,20 @@ def _refuse_password(file: Path, found: dict[str, Any]) -> None:
         )
 
 
-def _floor_s(sites: Iterable[Path]) -> float:
+def _floor_s(sites: Iterable[dict[str, Any]]) -> float:
     """Return how often a site lets its queue be looked at; nobody else's setting undercuts it."""
-    given = [_read(site).get("poll_s") for site in sites]
+    given = [site.get("poll_s") for site in sites]
     return max((float(value) for value in given if isinstance(value, int | float)), default=0)
+
+
+def of_site(text: str, where: str) -> tuple[float, str]:
+    """Return what the site of a cluster says, that is reached by SSH: its floor, its scratch."""
+    try:
+        found = tomllib.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"{where} is not TOML: {error}", hint="its site has to know") from error
+    scratch = found.get("scratch", "")
+    return _floor_s([found]), scratch if isinstance(scratch, str) else ""
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -20,6 +20,8 @@ Answer = Tuple[Header, bytes]
 
 IDLE_S = 3600  # with nothing heard for so long, whoever asked is gone without a word
 LOGIN_S = 60
+SITE_FILE = "/etc/penstock/site.toml"
+MOST_OF_SITE = 1 << 16  # characters
 # Prints the variables of a login shell behind a mark: profiles print things, too.
 LOGIN = ["bash", "-lc", 'printf "%s" "$1"; env -0', "bash"]
 
@@ -212,7 +214,13 @@ def serve(begin: Header) -> None:
 
 
 def _hello() -> Header:
+    try:
+        with open(SITE_FILE, encoding="utf-8") as file:
+            site = file.read(MOST_OF_SITE)
+    except (OSError, ValueError):
+        site = ""
     return {
+        "site": site,
         "home": os.path.expanduser("~"),
         "uid": os.getuid(),
         "python": list(sys.version_info[:3]),
