@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -226,6 +227,31 @@ def test_daemon_goes_on_when_a_damaged_store_was_put_right(local: Site) -> None:
         local("store", "restore", backup, "--yes")
         read_until(running.stderr, "all is well again")
         assert told(local) == WHOLE
+
+
+SLOW = """
+import time
+from penstock.store.sqlite import SQLite
+commit = SQLite.commit
+def slowly(self, raw):
+    time.sleep(0.5)  # with the lock, as where each write of the file system takes its time
+    commit(self, raw)
+SQLite.commit = slowly
+"""
+
+
+def test_slow_store_delays_and_loses_nothing(local: Site, shared: Path) -> None:
+    (shared / "slow").mkdir()
+    (shared / "slow" / "sitecustomize.py").write_text(SLOW)
+    local.env = {"PYTHONPATH": str(shared / "slow")}
+    began = time.monotonic()
+    with local.daemon():
+        submit = local.ask("submit", local.write("sweep.yaml", sweep(local)))
+        assert submit.returncode == 0, submit.stderr
+        assert time.monotonic() - began > 0.5, "it is slow"
+        local.ended("swept")
+    assert told(local) == WHOLE
+    assert times(local) == 3
 
 
 @pytest.fixture
