@@ -4,13 +4,14 @@
 waiting for the disk. Neither decides what is right: that is the lease's and the fence's.
 """
 
+import contextlib
 import json
-import os
 import socket
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from penstock import aside
 from penstock.clock import moment, stamp
 from penstock.errors import StoreError, UsageError
 from penstock.reconciler.world import here, is_gone
@@ -129,9 +130,5 @@ def give_up(path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        aside.write_text(text)
-        aside.replace(path)
-    except OSError:
-        return
+    with contextlib.suppress(OSError):
+        aside.write(path, text)

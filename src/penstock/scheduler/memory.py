@@ -4,11 +4,13 @@ slurmdbd takes a quarter of a second to say what a qos allows; each `penstock su
 wrong memory does no harm: a limit that is met is refused for now, and asked for again.
 """
 
+import contextlib
 import json
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
+
+from penstock import aside
 
 
 class Memory:
@@ -53,9 +55,5 @@ class Memory:
             return {}
 
     def _write(self, kept: dict[str, tuple[float, str]]) -> None:
-        aside = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
-        try:
-            aside.write_text(json.dumps(kept))
-            aside.replace(self._path)
-        except OSError:
-            aside.unlink(missing_ok=True)  # then it is asked again
+        with contextlib.suppress(OSError):  # then it is asked again
+            aside.write(self._path, json.dumps(kept))

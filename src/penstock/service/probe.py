@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penstock import aside
 from penstock.errors import NotFoundError, PenstockError, SchedulerError
 from penstock.model.spec import Request
 from penstock.model.state import FINAL, word
@@ -185,9 +186,7 @@ def remember(home: Path, report: Report, at: str) -> None:
     """Keep what was found of locks between two hosts. Raises OSError."""
     hosts = remembered(home)
     hosts[report.host] = {"proven": report.locks.work, "at": at}
-    aside = home / f".{PROBED}.{secrets.token_hex(4)}"
-    aside.write_text(json.dumps({"hosts": hosts}, indent=1) + "\n")
-    aside.replace(home / PROBED)
+    aside.write(home / PROBED, json.dumps({"hosts": hosts}, indent=1) + "\n")
 
 
 def remembered(home: Path) -> dict[str, dict[str, Any]]:

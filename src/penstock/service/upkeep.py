@@ -4,12 +4,13 @@ The pace is shared by all processes of a user (a small file in the home folder),
 scheduler is not asked more often because more commands run.
 """
 
+import contextlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock import aside
 from penstock.clock import moment, stamp
 from penstock.errors import PenstockError
 from penstock.planning.pace import Pace, after
@@ -140,12 +141,8 @@ def write_pace(path: Path, pace: Pace) -> None:
     """Keep the pace for others; where that cannot be, they only ask more often."""
     if pace.at is None:
         return
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(json.dumps({"at": stamp(pace.at), "wait_s": pace.wait_s}))
-        aside.rename(path)
-    except OSError:
-        return
+    with contextlib.suppress(OSError):
+        aside.write(path, json.dumps({"at": stamp(pace.at), "wait_s": pace.wait_s}))
 
 
 def told(report: "Report") -> list[str]:

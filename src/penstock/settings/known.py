@@ -7,12 +7,12 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from penstock import aside
 from penstock.settings.fields import Settings
 
 _NAMES = {one.name for one in fields(Settings)} - {"root"}  # it is found, not set
@@ -50,9 +50,7 @@ def remember(key: str, plain: Mapping[str, Any]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for old in sorted(file.parent.iterdir(), key=os.path.getmtime)[: -MOST + 1]:
             old.unlink()
-        aside = file.with_name(f".{key}.{secrets.token_hex(4)}")
-        aside.write_text(json.dumps(plain))
-        aside.replace(file)
+        aside.write(file, json.dumps(plain))
 
 
 def _file(key: str) -> Path:

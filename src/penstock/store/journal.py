@@ -5,12 +5,11 @@ the host that puts a store into WAL mode is noted beside it, and the others are 
 """
 
 import contextlib
-import os
-import secrets
 import socket
 import sqlite3
 from pathlib import Path
 
+from penstock import aside
 from penstock.errors import StoreError
 from penstock.store import fault, volume
 
@@ -84,11 +83,7 @@ def _mode(raw: sqlite3.Connection) -> str:
 
 
 def _note(path: Path) -> None:
-    aside = note(path).with_name(f".{note(path).name}.{secrets.token_hex(4)}")
     try:
-        aside.write_text(socket.gethostname() + "\n")
-        with contextlib.suppress(OSError):
-            aside.chmod(path.stat().st_mode & 0o777)
-        os.replace(aside, note(path))  # noqa: PTH105  renames are os here
+        aside.write(note(path), socket.gethostname() + "\n", mode=path.stat().st_mode & 0o777)
     except OSError as error:
         raise StoreError(f"{note(path)} cannot be written: {error.strerror}") from error

@@ -7,8 +7,6 @@ node7 is the host that tried a lock which another one held.
 
 import contextlib
 import json
-import os
-import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from penstock import aside
 from penstock.errors import StoreError
 from penstock.store import volume
 
@@ -125,13 +124,11 @@ class Writers:
 
     def _write(self, note: Note) -> None:
         path = self._path(self._host)
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         with contextlib.suppress(OSError):  # one who may not write here cannot write the store
             if not path.parent.is_dir():
                 path.parent.mkdir(exist_ok=True)
                 path.parent.chmod(self._home.stat().st_mode & 0o7777)  # a team's, as its home
-            aside.write_text(json.dumps({"since": note.since, "is_warned": note.is_warned}))
-            os.replace(aside, path)  # noqa: PTH105  renames are os here
+            aside.write(path, json.dumps({"since": note.since, "is_warned": note.is_warned}))
 
     def _refused(self, notes: Mapping[str, Note]) -> StoreError:
         first = min(notes, key=lambda name: (notes[name].since, name))
