@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from penstock.testing.places import as_user
 
 MISSING = "needs PostgreSQL (Debian: apt-get install postgresql)"
 _PLACES = "/usr/lib/postgresql"  # Debian's: below it a folder for each version
@@ -53,25 +54,19 @@ class Server:
         words = [str(word) for word in argv]
         done = subprocess.run(
             words, env=env, cwd=self.folder, capture_output=True, text=True, check=False,
-            stdin=subprocess.DEVNULL, timeout=120, **self._who,
+            stdin=subprocess.DEVNULL, timeout=120, **as_user(self.user),
         )  # fmt: skip
         if check and done.returncode:
             raise AssertionError(f"{words}: {done.stdout}{done.stderr}")
         return done
-
-    @property
-    def _who(self) -> dict[str, Any]:
-        if os.geteuid() != 0:
-            return {}
-        group = pwd.getpwnam(self.user).pw_gid
-        return {"user": self.user, "group": group, "extra_groups": []}
 
     def guard(self) -> "subprocess.Popen[bytes]":
         """Start what ends it when this process is no more, however that came."""
         return subprocess.Popen(
             ["/bin/sh", "-c", _GUARD, "guard", str(self.programs), str(self.folder)],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env={"PATH": "/usr/bin:/bin"}, cwd="/", start_new_session=True, **self._who,
+            env={"PATH": "/usr/bin:/bin"}, cwd="/", start_new_session=True,
+            **as_user(self.user),
         )  # fmt: skip
 
     def make(self, *options: str) -> None:

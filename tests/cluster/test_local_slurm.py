@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from penstock.testing.places import as_user
+
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ["munge", "mariadb", "slurmdbd", "slurmctld", "n1", "n2", "n3", "n4"]
 
@@ -31,15 +33,13 @@ def pids(**env: str) -> dict[str, str]:
     return dict(line.split()[:2] for line in local_slurm("status", **env).stdout.splitlines())
 
 
-def as_user(user: str, *argv: str) -> subprocess.CompletedProcess[str]:
+def says(user: str, *argv: str) -> subprocess.CompletedProcess[str]:
     conf = local_slurm("env").stdout.strip().partition("=")[2]
     return subprocess.run(
         argv,
         env={"PATH": "/usr/bin:/bin", "SLURM_CONF": conf},
         cwd="/",
-        user=user,
-        group=user,
-        extra_groups=[],
+        **as_user(user),
         capture_output=True,
         text=True,
         timeout=60,
@@ -65,7 +65,7 @@ def test_status_is_green() -> None:
 def test_a_job_of_an_ordinary_user_runs_as_that_user(shared: Path) -> None:
     answer = shared / "answer"
     command = f"--wrap=id -un > {answer}.part && mv {answer}.part {answer}"
-    done = as_user("alice", "sbatch", "--mem=20", "-o/dev/null", command)
+    done = says("alice", "sbatch", "--mem=20", "-o/dev/null", command)
     assert done.returncode == 0, done.stderr
     deadline = time.monotonic() + 60
     while not answer.exists() and time.monotonic() < deadline:
@@ -75,22 +75,22 @@ def test_a_job_of_an_ordinary_user_runs_as_that_user(shared: Path) -> None:
 
 def test_bobs_submit_limit_bites() -> None:
     argv = ["sbatch", "--mem=20", "-o/dev/null", "--array=0-20", "--wrap=true"]
-    done = as_user("bob", *argv)
+    done = says("bob", *argv)
     assert done.returncode == 1
     assert "AssocMaxSubmitJobLimit" in done.stderr
 
 
 @pytest.mark.parametrize(
-    "option,says",
+    "option, words",
     [
         ("--partition=closed", "User's group not permitted to use this partition"),
         ("--account=closed", "Invalid account or account/partition combination specified"),
     ],
 )
-def test_what_is_not_for_alice_is_refused(option: str, says: str) -> None:
-    done = as_user("alice", "sbatch", option, "-o/dev/null", "--wrap=true")
+def test_what_is_not_for_alice_is_refused(option: str, words: str) -> None:
+    done = says("alice", "sbatch", option, "-o/dev/null", "--wrap=true")
     assert done.returncode == 1
-    assert says in done.stderr
+    assert words in done.stderr
 
 
 def test_up_again_keeps_what_runs() -> None:
@@ -101,7 +101,7 @@ def test_up_again_keeps_what_runs() -> None:
 
 
 def test_a_user_is_told_that_root_is_needed() -> None:
-    done = as_user("alice", str(ROOT / "deploy" / "local-slurm"), "up")
+    done = says("alice", str(ROOT / "deploy" / "local-slurm"), "up")
     if "Permission denied" in done.stderr:
         pytest.skip("the checkout is where alice may not look")
     assert done.returncode == 1

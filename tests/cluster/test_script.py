@@ -13,6 +13,7 @@ import pytest
 from penstock.model.spec import Request
 from penstock.scheduler import script
 from penstock.scheduler.protocol import Submission
+from penstock.testing.places import as_user
 
 pytestmark = pytest.mark.slurm
 
@@ -30,12 +31,11 @@ print("marker", os.environ.get("MARKER"), "home", os.environ["HOME"])
 """
 
 
-def as_user(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
+def says(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command of Slurm as an ordinary user, with a small environment as Penstock does."""
     whole = {"PATH": os.environ["PATH"], "HOME": f"/home/{USER}", "USER": USER, **env}
     if "SLURM_CONF" in os.environ:
         whole["SLURM_CONF"] = os.environ["SLURM_CONF"]
-    who: dict[str, Any] = {"user": USER, "group": USER, "extra_groups": []}
     return subprocess.run(
         argv,
         env=whole,
@@ -44,7 +44,7 @@ def as_user(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=100,
         check=False,
-        **(who if os.geteuid() == 0 else {}),
+        **(as_user(USER) if os.geteuid() == 0 else {}),
     )
 
 
@@ -95,27 +95,27 @@ ACCEPTED = [
 
 @pytest.mark.parametrize("request_", ACCEPTED, ids=str)
 def test_script_is_accepted(home: Path, request_: Request) -> None:
-    done = as_user("sbatch", "--test-only", str(write(home, request=request_)))
+    done = says("sbatch", "--test-only", str(write(home, request=request_)))
     assert done.returncode == 0, done.stderr
 
 
 def test_option_does_not_become_two(home: Path) -> None:
     """Its value has what would be another option, were it not quoted: a partition that is not."""
     request = Request(options=("--comment=x --partition=nowhere",))
-    done = as_user("sbatch", "--test-only", str(write(home, request=request)))
+    done = says("sbatch", "--test-only", str(write(home, request=request)))
     assert done.returncode == 0, done.stderr
 
 
 def test_job_is_as_the_script_says(home: Path) -> None:
     request = Request(2, mem_mb=10, time_s=60, options=("--comment=a b #c 'd' \"e\" \\f hetjob",))
     path = write(home, request=request)
-    done = as_user("sbatch", "--parsable", "--hold", str(path))
+    done = says("sbatch", "--parsable", "--hold", str(path))
     assert done.returncode == 0, done.stderr
     job = done.stdout.strip().partition(";")[0]
     try:
-        shown = as_user("scontrol", "show", "job", job).stdout
+        shown = says("scontrol", "show", "job", job).stdout
     finally:
-        as_user("scancel", job)
+        says("scancel", job)
     for piece in (
         "JobName=ps-test-script.hetjob.packjob",
         "ArrayTaskThrottle=2",
@@ -131,7 +131,7 @@ def test_job_is_as_the_script_says(home: Path) -> None:
 
 def test_job_runs_the_runner_with_its_words_and_its_signals_ignored(home: Path) -> None:
     path = write(home)
-    done = as_user("sbatch", "--wait", str(path), MARKER="handed on")
+    done = says("sbatch", "--wait", str(path), MARKER="handed on")
     log = (path.parent / "slurm.log").read_text()
     assert done.returncode == 0, log
     lines = log.splitlines()

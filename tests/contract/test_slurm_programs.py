@@ -16,6 +16,7 @@ import pytest
 
 from penstock.testing.commands import answer
 from penstock.testing.model import Cluster, Plan, Process, Site
+from penstock.testing.places import as_user
 from penstock.transport.protocol import Finished
 
 USER = "alice"
@@ -37,15 +38,12 @@ class Real:
         env = {"PATH": os.environ["PATH"], **self.env}
         if "SLURM_CONF" in os.environ:
             env["SLURM_CONF"] = os.environ["SLURM_CONF"]
-        is_me = pwd.getpwuid(os.getuid()).pw_name == user
         done = subprocess.run(
             argv,
             input=stdin,
             env=env,
-            user=None if is_me else user,
-            group=None if is_me else user,
-            extra_groups=None if is_me else [],
             cwd="/",
+            **as_user(user),
             capture_output=True,
             text=True,
             check=False,
