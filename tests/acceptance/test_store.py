@@ -1,8 +1,10 @@
 """The store as its users see it go wrong, and what they can do: check, back up, put back."""
 
 import contextlib
+import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from penstock.store.migrations import upgrade
 from tests.acceptance.conftest import Site
+from tests.contract.store.test_migrate import NEXT
 
 SWEEP = """
 experiment: swept
@@ -227,6 +231,41 @@ def test_daemon_goes_on_when_a_damaged_store_was_put_right(local: Site) -> None:
         local("store", "restore", backup, "--yes")
         read_until(running.stderr, "all is well again")
         assert told(local) == WHOLE
+
+
+LATER = """
+from penstock.service import move
+from penstock.store import connection
+from penstock.store.migrations import upgrade
+connection.VERSION = move.VERSION = "0002"
+config = upgrade.config
+def later():
+    found = config()
+    found.set_main_option("script_location", SCRIPTS)
+    return found
+upgrade.config = later
+"""
+
+
+def test_store_of_an_older_release_is_migrated_when_told_so(local: Site, shared: Path) -> None:
+    """There is one release yet: the next is one migration ahead."""
+    local.finish(sweep(local))
+    scripts, after = shared / "migrations", shared / "after"
+    shutil.copytree(Path(upgrade.__file__).parent, scripts)
+    (scripts / "versions" / "0002_next.py").write_text(NEXT.replace("WHAT", ""))
+    after.mkdir()
+    (after / "sitecustomize.py").write_text(LATER.replace("SCRIPTS", repr(str(scripts))))
+    local.env = {"PYTHONPATH": str(after)}
+    refused = local.ask("runs")
+    assert refused.returncode == 6
+    assert "penstock store migrate" in refused.stderr
+    done = local.ask("store", "migrate")
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_file(), "the backup"
+    assert len(json.loads(local.ask("runs", "--json").stdout)) == 3
+    assert "nothing to do" in local.ask("store", "migrate").stderr
+    local.env = {}
+    assert "newer" in local("runs", code=6).stderr, "the program of before refuses it"
 
 
 SLOW = """

@@ -1,6 +1,7 @@
 """Two login nodes, two users, a laptop: one store, each run once."""
 
 import threading
+import time
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -125,11 +126,20 @@ def test_store_is_written_from_two_login_nodes_at_once(alice: Seat) -> None:
             seat("tick")
             seat("runs", "--limit", 5)
 
+    def read() -> None:
+        seen, until = 0, time.monotonic() + 200
+        while seen < 24 and time.monotonic() < until:
+            found = there.json("runs")
+            assert len(found) >= seen, "what was there is there"
+            assert len(found) % 2 == 0, "a submission is there as a whole"
+            seen = len(found)
+
     at_once(
+        threading.Thread(target=read),
         *(
             threading.Thread(target=work, args=((alice, there)[number % 2], number))
             for number in range(4)
-        )
+        ),
     )
     for number in range(4):
         for turn in range(3):
