@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import subprocess
 from collections import Counter
 from functools import cache
@@ -13,6 +14,10 @@ import pytest
 # A busy machine is no failure: examples have no deadline, pytest's own time-out ends what hangs.
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
+
+# Where a shell's `&` started this, SIGINT is ignored, and whoever ignores it hands that on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_CLUSTER = "needs the test cluster of containers (make test-cluster)"

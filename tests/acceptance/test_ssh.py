@@ -173,6 +173,8 @@ def test_two_clusters_and_this_machine_share_a_store(laptop: Laptop) -> None:
     with (site.root / "penstock.toml").open("a") as settings:
         settings.write(f'[clusters.other]\nhost = "login"\nhome = "{laptop.home}2"\n')
     spec = site.write("s.yaml", laptop.sweep().replace("x: [1, 2, 3, 4]", "x: [1]"))
+    (laptop.witness / "ran.1").touch()  # by two users: alice there, and who runs the tests here
+    shutil.chown(laptop.witness / "ran.1", "alice")
     site("submit", "--cluster", "big", "--name", "one", spec)
     site("submit", "--cluster", "other", "--name", "two", spec)
     site("submit", "--name", "three", spec)
