@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from penstock.testing.forked import Start, forked
 from penstock.testing.places import as_user
@@ -153,9 +154,9 @@ class Site:
         runs: list[dict[str, Any]] = self.json("runs", f"experiment = {experiment}")
         return runs
 
-    def until(self, is_so: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+    def until(self, is_so: Callable[[], bool], what: str) -> None:
         """Wait until something is so."""
-        end = time.monotonic() + patience_s
+        end = time.monotonic() + PATIENCE_S
         while not is_so():
             assert time.monotonic() < end, f"waited too long for {what}\n{self('status').stdout}"
             time.sleep(0.2)
@@ -181,22 +182,45 @@ def everybodys_python() -> str:
 
 @pytest.fixture(scope="session")
 def installed() -> Iterator[Path]:
-    """Install the wheel where every user may read it, as users do; yield its bin folder."""
-    with tempfile.TemporaryDirectory(prefix="penstock-installed-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        uv = [str(Path(sys.executable).with_name("uv"))]
-        python = str(folder / "venv" / "bin" / "python")
-        install = [*uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
-        for argv in (
-            [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", name],
-            [*uv, "venv", "--quiet", "--python", everybodys_python(), str(folder / "venv")],
-            [*install, "--require-hashes", "-r", "requirements/base.txt"],
-        ):
-            subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
-        (wheel,) = folder.glob("*.whl")
-        subprocess.run([*install, "--no-deps", str(wheel)], check=True, capture_output=True)
-        yield folder / "venv" / "bin"
+    """Yield the bin folder of an installed wheel, as users have it: one for all who test now."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    folder = Path(tempfile.gettempdir()) / f"penstock-installed-{run}"
+    lock, users = (folder.with_name(f"{folder.name}.{what}") for what in ("lock", "users"))
+
+    def count(more: int) -> int:
+        now = (int(users.read_text()) if users.exists() else 0) + more
+        users.write_text(str(now))
+        return now
+
+    programs = folder / "venv" / "bin"
+    with FileLock(lock):
+        count(1)
+        if not (programs / "penstock").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # what was half-made
+            install(folder)
+    yield programs
+    with FileLock(lock):
+        if count(-1) == 0:
+            shutil.rmtree(folder)
+            users.unlink()
+            lock.unlink()
+
+
+def install(folder: Path) -> None:
+    """Install the wheel where every user may read it."""
+    folder.mkdir()
+    folder.chmod(0o755)
+    uv = [str(Path(sys.executable).with_name("uv"))]
+    python = str(folder / "venv" / "bin" / "python")
+    pip = [*uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
+    for argv in (
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        [*uv, "venv", "--quiet", "--python", everybodys_python(), str(folder / "venv")],
+        [*pip, "--require-hashes", "-r", "requirements/base.txt"],
+    ):
+        subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([*pip, "--no-deps", str(wheel)], check=True, capture_output=True)
 
 
 @cache
