@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -109,6 +110,9 @@ class Cluster:
         with ThreadPoolExecutor() as pool:
             list(pool.map(self.bring_penstock, USERS))
         self.wait()
+        # An image and three installations are some gigabytes: Slurm, which writes its state safely
+        # at each step, would wait for the disk and give up launches.
+        os.sync()
         say(f"{self.project} is up, after {time.monotonic() - began:.0f} s")
 
     def bring_penstock(self, machine: str) -> None:
