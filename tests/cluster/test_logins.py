@@ -188,7 +188,7 @@ def test_two_users_share_a_project_by_their_group(cluster: Cluster) -> None:
 
 
 def test_postgresql_serves_two_users_on_two_login_nodes(cluster: Cluster) -> None:
-    """The store of a project that both work in: a database, with a role that owns its tables."""
+    """The store of a project that both work in, each with a daemon: a database, of one role."""
     database = f"d{uuid4().hex[:8]}"
     for line in (
         f"CREATE DATABASE {database} OWNER lab TEMPLATE template0 ENCODING 'UTF8'",
@@ -205,12 +205,18 @@ def test_postgresql_serves_two_users_on_two_login_nodes(cluster: Cluster) -> Non
     bob = alice.at("login2", "bob")
     script = f"{witness(alice)}; echo loss=0.5"
     told: dict[str, Any] = {"metrics": "stdout", "params": TEN}
-    at_once(
-        threading.Thread(target=alice.submit, args=("hers", script), kwargs=told),
-        threading.Thread(target=bob.submit, args=("his", script), kwargs=told),
-    )
-    for seat, name in ((alice, "hers"), (bob, "his")):
-        ran_once(seat, name, 10)
+    for seat in (alice, bob):
+        seat("daemon", "start")
+    try:
+        at_once(
+            threading.Thread(target=alice.submit, args=("hers", script), kwargs=told),
+            threading.Thread(target=bob.submit, args=("his", script), kwargs=told),
+        )
+        for seat, name in ((alice, "hers"), (bob, "his")):
+            ran_once(seat, name, 10)
+    finally:
+        for seat in (alice, bob):
+            seat("daemon", "stop")
     assert len(bob.json("runs", "metrics.loss = 0.5")) == 20
     assert "whole" in bob("store", "check").stderr
     assert alice.run("ls", ".penstock/penstock.db").returncode != 0
