@@ -15,6 +15,7 @@ from deploy.test_cluster.cluster import Cluster
 PATIENCE_S = 120
 NODES = ("n1", "n2", "n3")
 STEADY = "n3"  # which no test takes away, so that others may use it meanwhile
+GOOD = ("completed", None, 1)  # how a run ended: state, cause, and in which attempt
 ENDED = ("completed", "failed", "cancelled")
 QUICK = {
     "PENSTOCK_POLL_S": "1",

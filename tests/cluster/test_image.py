@@ -3,8 +3,7 @@
 import pytest
 
 from deploy.test_cluster.cluster import Cluster
-from tests.cluster.losing import GOOD
-from tests.containers import STEADY, Seat
+from tests.containers import GOOD, STEADY, Seat
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 

@@ -9,11 +9,10 @@ from uuid import uuid4
 import pytest
 
 from deploy.test_cluster.cluster import Cluster
-from tests.containers import NODES, Seat
+from tests.containers import GOOD, NODES, Seat
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
-GOOD = ("completed", None, 1)
 TEN = {"n": {"from": 1, "to": 10}}
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 
