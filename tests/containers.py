@@ -148,6 +148,8 @@ def mend(cluster: Cluster, node: str) -> None:
     cluster.must("controller", *update, f"NodeAddr={address}")
     if "DRAIN" in standing(cluster, node):
         cluster.must("controller", *update, "State=RESUME")
+    # It would register by itself some time; an administrator would not wait for that, either.
+    cluster.must(node, "sh", "-c", 'kill -HUP "$(cat /run/slurmd.pid)"')
     up = re.compile(r"(IDLE|MIXED|ALLOCATED|COMPLETING)(\+COMPLETING)?")  # and it responds
     wait_until(lambda: up.fullmatch(standing(cluster, node)) is not None, f"{node} to come back")
 

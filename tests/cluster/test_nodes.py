@@ -64,7 +64,7 @@ def test_scratch_is_the_nodes_own(alice: Seat, cluster: Cluster) -> None:
 
 
 def test_short_pause_of_a_node_is_nobodys_end(alice: Seat, cluster: Cluster) -> None:
-    """Ten missed beats are no evidence of anything, and Slurm waits 30 s."""
+    """Ten missed beats are no evidence of anything, and Slurm waits 15 s."""
     alice.submit("still", held(alice, "still"), **on("n1"))
     alice.until(lambda: len(begun(alice)) == 1, "the command")
     with paused(cluster, "n1"):
