@@ -22,7 +22,7 @@ from tests.acceptance.faults import (
     states,
     wait_for,
 )
-from tests.own_slurm import OwnSlurm
+from tests.own_slurm import USUAL, OwnSlurm
 
 pytestmark = [
     pytest.mark.slurm,
@@ -37,6 +37,15 @@ REAL = 'case "$*" in --parsable*) ;; *) exec /usr/bin/sbatch "$@";; esac\n'
 LOST = "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation'"
 NEVER_ARRIVED = f"{REAL}{LOST} >&2; exit 1"
 ARRIVED = f'{REAL}/usr/bin/sbatch "$@" >> arrived; {LOST} >&2; exit 1'
+
+
+def test_sweep_over_the_largest_array_is_sent_in_parts(own: Site, parts: OwnSlurm) -> None:
+    """With a MaxArraySize of 5: indices go from 0 to 4, and twelve runs are three jobs."""
+    parts("up", *USUAL, f"--port-base={parts.port_base}", "--max-array-size=5")
+    name = own.submit(shell("split", "echo x >> $PENSTOCK_PARAM_N", params={"n": [*range(12)]}))
+    assert {run["state"] for run in own.ended(name)} == {"completed"}
+    jobs = {last(own, f"{name}/{number}")["array_job"] for number in range(1, 13)}
+    assert len(jobs) == 3
 
 
 def test_controller_is_away_for_a_minute(own: Site, parts: OwnSlurm) -> None:
