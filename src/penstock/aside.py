@@ -1,5 +1,6 @@
 """Small files that others read while they are written."""
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -14,7 +15,8 @@ def write(path: Path, text: str, *, mode: int | None = None) -> None:
     try:
         aside.write_text(text, encoding="utf-8")
         if mode is not None:
-            aside.chmod(mode)
+            with contextlib.suppress(OSError):  # not every file system has modes
+                aside.chmod(mode)
         os.replace(aside, path)  # noqa: PTH105  renames are os here
     except OSError:
         aside.unlink(missing_ok=True)

@@ -238,7 +238,6 @@ def test_same_words_are_checked_once_for_all_projects(
     assert files.load(other).home == other / "h"
 
 
-@pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("name", ["PENSTOCK_POLL_S", "penstock_poll_s"])
 def test_anything_new_is_checked(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     files.load(project)

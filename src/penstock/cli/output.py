@@ -76,28 +76,28 @@ def _tell(text: str) -> None:
 
 def as_json(value: object) -> None:
     """Write a JSON document."""
-    import json  # noqa: PLC0415  most commands have none
-
-    data(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    data(_json(value, indent=2))
 
 
 def json_line(value: object) -> None:
     """Write JSON on a line of its own, for whoever reads along."""
-    import json  # noqa: PLC0415
-
-    data(json.dumps(value, ensure_ascii=False, default=_plain))
+    data(_json(value))
     flush()
 
 
 def as_json_list(values: Iterable[object]) -> None:
     """Write a JSON list, a line for each: a hundred thousand runs need not stand in memory."""
-    import json  # noqa: PLC0415
-
     between = "[\n"
     for value in values:
-        sys.stdout.write(between + json.dumps(value, ensure_ascii=False, default=_plain))
+        sys.stdout.write(between + _json(value))
         between = ",\n"
     data("[]" if between == "[\n" else "\n]")
+
+
+def _json(value: object, *, indent: int | None = None) -> str:
+    import json  # noqa: PLC0415  most commands have none
+
+    return json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
 
 
 def _plain(value: Any) -> object:

@@ -82,5 +82,8 @@ _Cluster = _model(Cluster, _Strict)
 _Settings = _model(
     Settings,
     _Environment,
-    clusters=Annotated[dict[str, _Cluster], AfterValidator(_named)],  # type: ignore[valid-type]
+    clusters=Annotated[
+        dict[str, _Cluster],  # type: ignore[valid-type]  # a class that is made here
+        AfterValidator(_named),
+    ],
 )
