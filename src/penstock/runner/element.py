@@ -228,6 +228,7 @@ class Run:
         finally:
             left = spawned.sweep()
         watch.usage.close()
+        watch.await_term(spawned)
         if left:
             watch.note(
                 "ended what the command left behind: %d process%s"

@@ -15,6 +15,9 @@ from penstock.wire import claim
 
 EACH_S = 1.0  # between two looks at events
 AT_ONCE = 1 << 22  # bytes of a look
+# How long after its command the runner may get a SIGTERM that went to both: where it failed, and
+# where it succeeded, as hardly any does at once.
+LATE_S, LATE_GOOD_S = 0.5, 0.05
 DRAIN_S = 60.0  # how long what was told may take to be read when the command has ended
 DRAIN_TERMED_S = 3.0  # the same after SIGTERM, when SIGKILL is near
 
@@ -85,6 +88,19 @@ class Watch:
             self.collect()
             if self._is_overdue():
                 usage.end(usage.tree(os.getpid(), command.pid))
+
+    def await_term(self, command: Command) -> None:
+        """Give a SIGTERM time to come that a command may have heard first, and answered by a code.
+
+        Slurm signals the processes of a job one after another, the runner last: on a busy node a
+        shell's 143 was read before, and taken for an end of its own.
+        """
+        if command.code is None:  # whose signal that was the scheduler says
+            return
+        deadline = time.monotonic() + (LATE_S if command.code else LATE_GOOD_S)
+        while not self.is_termed and time.monotonic() < deadline:
+            signals.wait(deadline - time.monotonic())
+            self.pulse()
 
     def _is_overdue(self) -> bool:
         return (

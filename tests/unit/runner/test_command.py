@@ -172,6 +172,19 @@ def test_sigterm_ends_a_command_that_does_not_care(tmp_path: Path) -> None:
     assert (ended.exit["signal"], ended.exit["sealed"]) == (signal.SIGTERM, False)
 
 
+def test_sigterm_may_reach_the_command_first(tmp_path: Path) -> None:
+    """Slurm goes from process to process: a shell's 143 is no end of its own."""
+    array = shell(tmp_path, "echo ready $$; sleep 600 & trap 'exit 143' TERM; wait")
+    process = array.start()
+    wait_for(lambda: log_of(array.folder).endswith("\n"), "the command")
+    command = int(log_of(array.folder).split()[1])
+    os.kill(command, signal.SIGTERM)
+    wait_for(lambda: not Path(f"/proc/{command}").exists(), "its end")
+    process.send_signal(signal.SIGTERM)
+    ended = array.end(process)
+    assert (ended.exit["code"], ended.exit["sealed"]) == (143, False)
+
+
 def test_sigterm_is_followed_by_sigkill_where_the_manifest_says(tmp_path: Path) -> None:
     array = shell(tmp_path, "trap '' TERM; echo ready; while :; do sleep 1; done", on_term_s=0.1)
     process = array.start()
