@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network, ip_network
 from pathlib import Path
 
 from deploy.test_cluster import image
@@ -34,6 +35,28 @@ MACHINES = {
 USERS = ("login1", "login2", "laptop")
 TESTERS = ("login1",)
 PATIENCE_S = 180.0
+
+
+def free_network(name: str) -> str:
+    """Return how the addresses of a cluster begin: a network of 256 that this host does not know."""
+    try:
+        routes = Path("/proc/net/route").read_text().splitlines()[1:]
+    except OSError:  # no Linux: the engine has a machine of its own
+        routes = []
+    known = [_network(*route.split()[1:8:6]) for route in routes]
+    first = int(hashlib.sha256(name.encode()).hexdigest(), 16)
+    for number in range(first, first + 256):
+        begin = f"10.{213 + number // 256 % 16}.{number % 256}"
+        mine = ip_network(f"{begin}.0/24")
+        if not any(mine.overlaps(other) for other in known if other.prefixlen):
+            return begin
+    raise ClusterError("no network is free for the cluster: see `ip route`")
+
+
+def _network(address: str, mask: str) -> IPv4Network:
+    """Return a network as /proc/net/route writes it: in hexadecimal, the last number first."""
+    numbers = (IPv4Address(bytes.fromhex(word)[::-1]) for word in (address, mask))
+    return IPv4Network("/".join(map(str, numbers)))
 
 
 @dataclass(frozen=True)
@@ -64,6 +87,7 @@ class Cluster:
             "PENSTOCK_CLUSTER": self.project,
             "PENSTOCK_CLUSTER_DEBIAN": self.debian,
             "PENSTOCK_CLUSTER_IMAGE": image.name(self.debian),
+            "PENSTOCK_CLUSTER_NETWORK": free_network(self.project),
         }
         argv = [*self.engine.compose, "-p", self.project, "-f", str(COMPOSE_FILE), *words]
         done = run(*argv, env={**self.engine.env, **names}, timeout_s=300)
