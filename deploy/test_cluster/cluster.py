@@ -38,7 +38,7 @@ PATIENCE_S = 180.0
 
 
 def free_network(name: str) -> str:
-    """Return how the addresses of a cluster begin: a network of 256 that this host does not know."""
+    """Return how the addresses of a cluster begin, of a network that this host does not know."""
     try:
         routes = Path("/proc/net/route").read_text().splitlines()[1:]
     except OSError:  # no Linux: the engine has a machine of its own
