@@ -13,6 +13,12 @@ def _set(default: Any, description: str, **bounds: float) -> Any:
     return field(default=default, metadata={"description": description, **bounds})
 
 
+def has_password(store: str) -> bool:
+    """Say whether the URL of a store carries a password."""
+    user = store.partition("://")[2].partition("@")[0] if "@" in store else ""
+    return ":" in user or "password=" in store
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
     """A cluster that is reached by SSH; what is not here ~/.ssh/config says."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from penstock.errors import SettingsError
 from penstock.settings import known
-from penstock.settings.fields import Settings
+from penstock.settings.fields import Settings, has_password
 
 PROJECT_FILE = "penstock.toml"
 SITE_FILE = "/etc/penstock/site.toml"
@@ -93,9 +93,7 @@ def origins(root: Path) -> dict[str, str]:
 
 def _refuse_password(file: Path, found: dict[str, Any]) -> None:
     """Refuse a store's password in a file: one's own goes with the code, a site's is for all."""
-    url = str(found.get("store", ""))
-    user = url.partition("://")[2].partition("@")[0] if "@" in url else ""
-    if ":" in user or "password=" in url:
+    if has_password(str(found.get("store", ""))):
         raise SettingsError(
             f"{file}: `store` has a password, and this file is read and copied by many",
             hint="put it into ~/.pgpass (mode 600: HOST:PORT:DATABASE:USER:PASSWORD)",

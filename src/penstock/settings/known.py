@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock import aside
-from penstock.settings.fields import Settings
+from penstock.settings.fields import Settings, has_password
 
 _NAMES = {one.name for one in fields(Settings)} - {"root"}  # it is found, not set
 MOST = 50  # of a user with many projects
@@ -42,8 +42,8 @@ def recall(key: str) -> dict[str, Any] | None:
 
 
 def remember(key: str, plain: Mapping[str, Any]) -> None:
-    """Keep what was checked, but for a store that may have a password."""
-    if "@" in plain["store"] or "password" in plain["store"]:
+    """Keep what was checked, but for a store that has a password."""
+    if has_password(plain["store"]):
         return
     with contextlib.suppress(OSError, RuntimeError):
         file = _file(key)
