@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,31 @@ def test_sweep_over_the_largest_array_is_sent_in_parts(own: Site, parts: OwnSlur
     assert {run["state"] for run in own.ended(name)} == {"completed"}
     jobs = {last(own, f"{name}/{number}")["array_job"] for number in range(1, 13)}
     assert len(jobs) == 3
+
+
+@pytest.mark.skipif(
+    not Path("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists(),
+    reason="needs cgroups of version 1 that limit memory",
+)
+def test_kernel_ends_what_takes_more_memory_than_it_asked_for(own: Site, parts: OwnSlurm) -> None:
+    """For Slurm both are OUT_OF_MEMORY; a command that goes on without its helper has succeeded."""
+    parts("up", "--cgroups=1")
+    over = "python3 -c 'bytearray(400 << 20)'"
+    own.submit(shell("over", f"exec {over}"))
+    own.submit(shell("helper", f"{over} || echo went on"))
+    assert states(own, "over") == [("failed", "memory")]
+    assert states(own, "helper") == [GOOD]
+    for name in ("over", "helper"):
+        job = str(last(own, f"{name}/1")["array_job"])
+        own.until(
+            lambda job=job: "OUT_OF_MEMORY" in slurm_says(own, "sacct", "-nXPo", "state", "-j", job),
+            "Slurm's own word",
+        )
+    own("tick")
+    assert states(own, "over") == [("failed", "memory")]
+    assert states(own, "helper") == [GOOD]
+    assert "went on" in own("logs", "helper/1").stdout
+    assert "request: mem:" in own("show", "over/1").stdout
 
 
 def test_controller_is_away_for_a_minute(own: Site, parts: OwnSlurm) -> None:
