@@ -23,8 +23,8 @@ NODES = ("n1", "n2", "n3", "n4")
 PARTS = ("munge", "mariadb", "slurmdbd", "slurmctld", *NODES)
 BAD_NODE_WORDS = ("down", "drain", "fail", "unknown", "*", "inval", "reboot", "power")
 ENFORCED = "AccountingStorageEnforce=associations,limits,qos"
-# Slurm from 23.11 on starts its cgroup plugin even where nothing uses it, and fails where there is no
-# tree of cgroups; older versions do not know the word.
+# Slurm from 23.11 on starts its cgroup plugin even where nothing uses it, and fails where there is
+# no tree of cgroups; older versions do not know the word.
 NO_CGROUPS = "CgroupPlugin=disabled"
 CGROUPS = "CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes"
 START_DEADLINE_S = 90.0

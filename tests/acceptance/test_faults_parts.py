@@ -61,12 +61,11 @@ def test_kernel_ends_what_takes_more_memory_than_it_asked_for(own: Site, parts: 
     own.submit(shell("helper", f"{over} || echo went on"))
     assert states(own, "over") == [("failed", "memory")]
     assert states(own, "helper") == [GOOD]
-    for name in ("over", "helper"):
-        job = str(last(own, f"{name}/1")["array_job"])
-        own.until(
-            lambda job=job: "OUT_OF_MEMORY" in slurm_says(own, "sacct", "-nXPo", "state", "-j", job),
-            "Slurm's own word",
-        )
+    jobs = ",".join(str(last(own, f"{name}/1")["array_job"]) for name in ("over", "helper"))
+    words = ("sacct", "--noheader", "--allocations", "--parsable2", "--format=State", "--jobs")
+    own.until(
+        lambda: slurm_says(own, *words, jobs).split() == ["OUT_OF_MEMORY"] * 2, "Slurm's own word"
+    )
     own("tick")
     assert states(own, "over") == [("failed", "memory")]
     assert states(own, "helper") == [GOOD]
