@@ -146,17 +146,15 @@ class Cluster:
             subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
             (wheel,) = Path(folder).glob("*.whl")
             self.must(machine, "tee", f"/tmp/{wheel.name}", stdin=wheel.read_bytes())
-        uv = ("/opt/tests/bin/uv", "--quiet")
-        into = "--python=/opt/penstock/bin/python"
-        locks = ("-r", "/opt/cluster/requirements/test.txt")
-        self.must(machine, *uv, "venv", "--python=/usr/bin/python3", "/opt/penstock")
-        self.must(machine, *uv, "pip", "install", into, "--require-hashes", *locks)
-        for python in ("/opt/penstock/bin/python", "/opt/tests/bin/python"):
-            self.must(
-                machine, *uv, "pip", "install", f"--python={python}", "--no-deps",
-                f"/tmp/{wheel.name}",
-            )  # fmt: skip
+        pip = ("/opt/tests/bin/uv", "--quiet", "pip", "install")
+        venv = ("/opt/tests/bin/uv", "--quiet", "venv", "--python=/usr/bin/python3")
+        self.must(machine, *venv, "/opt/penstock")
+        # Its own metadata say what it needs; of each package the image has the locked version alone.
+        what = f"penstock[ssh,postgres] @ file:///tmp/{wheel.name}"
+        self.must(machine, *pip, "--python=/opt/penstock/bin/python", what)
         if machine in TESTERS:
+            into = "--python=/opt/tests/bin/python"
+            self.must(machine, *pip, into, "--no-deps", f"/tmp/{wheel.name}")
             files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
             listed = subprocess.run(files, cwd=ROOT, check=True, capture_output=True).stdout
             tar = ["tar", "-c", "--null", "--ignore-failed-read", "--files-from=-"]

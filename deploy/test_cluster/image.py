@@ -153,8 +153,12 @@ def make(engine: Engine, debian: str) -> str:
 
 
 def forget_older(engine: Engine, debian: str, image: str) -> None:
-    """Remove images of earlier states: each has hundreds of megabytes."""
+    """Remove images of earlier states but the last: each has hundreds of megabytes.
+
+    The last one may be that of another checkout, such as the one that CI has.
+    """
     listed = engine("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
-    for one in {found.removeprefix("localhost/") for found in listed}:
-        if one.startswith(f"penstock-cluster:{debian}-") and one != image:
-            engine("rmi", one)
+    names = dict.fromkeys(found.removeprefix("localhost/") for found in listed)  # the newest first
+    mine = [one for one in names if one.startswith(f"penstock-cluster:{debian}-") and one != image]
+    for one in mine[1:]:
+        engine("rmi", one)

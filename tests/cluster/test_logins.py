@@ -1,5 +1,6 @@
 """Two login nodes, two users, a laptop: one store, each run once."""
 
+import json
 import threading
 import time
 from datetime import datetime
@@ -9,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from deploy.test_cluster.cluster import Cluster
-from tests.containers import GOOD, NODES, Seat
+from tests.containers import GOOD, NODES, STEADY, Seat
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
@@ -146,6 +147,13 @@ def test_store_is_written_from_two_login_nodes_at_once(alice: Seat) -> None:
     assert "whole" in there("store", "check").stderr
 
 
+def test_doctor_proves_locks_between_the_login_node_and_a_node(alice: Seat) -> None:
+    """A job tries to take what the login node holds: a lock, and one of the store's own."""
+    alice("doctor", "--job")
+    hosts = json.loads("".join(alice.read(".penstock/locks.json")))["hosts"]
+    assert [found["proven"] for host, found in hosts.items() if host in NODES] == [True]
+
+
 # --- users
 
 
@@ -158,7 +166,9 @@ def test_project_of_another_is_closed_to_others(alice: Seat) -> None:
         said = bob("--project", alice.root, *words, code=4).stderr
         assert said.count("penstock: ") == 1
     assert bob.run("cat", f"{alice.root}/runs/hers/1/out").returncode == 1
-    assert bob.run("sh", "-c", "ls /scratch/penstock-2001").stdout == ""
+    scratch = ("ls", "/scratch/penstock-2001")  # where the run was, on the node that it ran on
+    assert alice.cluster.run(STEADY, *scratch).returncode == 0
+    assert "Permission denied" in alice.cluster.run(STEADY, *scratch, user="bob").stderr
 
 
 def test_two_users_share_a_project_by_their_group(cluster: Cluster) -> None:

@@ -105,6 +105,7 @@ def test_node_is_lost_under_its_runs(alice: Seat, cluster: Cluster, node: str, l
     alice("tick")
     assert alice.states("stays") == [("failed", "node", 1)]
     assert alice.states("moved") == [GOOD]
+    assert "NODE_FAIL" in history(alice, "stays")
     moved = alice.last("moved/1")
     assert (moved["restart"], moved["node"]) == (1, STEADY)
     assert alice.read("runs/moved/1/out") == [f"by 1 on {STEADY}"]
@@ -142,6 +143,12 @@ def queued(seat: Seat) -> list[int]:
 def update(seat: Seat, experiment: str, what: str) -> None:
     """Change the job of an experiment, as an administrator."""
     change(seat.cluster, seat.last(f"{experiment}/1")["array_job"], what)
+
+
+def history(seat: Seat, experiment: str) -> str:
+    """Return what Slurm's accounting calls the end of the job of an experiment."""
+    job = seat.last(f"{experiment}/1")["array_job"]
+    return seat.shell(f"sacct --noheader --allocations --parsable2 --format=State --jobs={job}")
 
 
 def change(cluster: Cluster, job: int, what: str) -> None:
