@@ -149,7 +149,7 @@ class Cluster:
         pip = ("/opt/tests/bin/uv", "--quiet", "pip", "install")
         venv = ("/opt/tests/bin/uv", "--quiet", "venv", "--python=/usr/bin/python3")
         self.must(machine, *venv, "/opt/penstock")
-        # Its own metadata say what it needs; of each package the image has the locked version alone.
+        # Its own metadata say what it needs; of each package the image has only the locked version.
         what = f"penstock[ssh,postgres] @ file:///tmp/{wheel.name}"
         self.must(machine, *pip, "--python=/opt/penstock/bin/python", what)
         if machine in TESTERS:
