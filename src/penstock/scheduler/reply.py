@@ -10,7 +10,9 @@ import re
 from penstock.errors import LimitReached, NoRoom, Refused, SchedulerError, SchedulerMissing, Unsure
 from penstock.transport.protocol import Finished
 
-JOB_ID = re.compile(r"(?:Submitted batch job )?(\d+)(?:;[\w.-]+| on cluster [\w.-]+)?", re.ASCII)
+JOB_ID = re.compile(
+    r"(?:Submitted batch job )?(\d+)(?:(?:;| on cluster )([\w.-]+))?", re.ASCII
+)  # the second is the cluster
 FAILED = re.compile(r"(?:Batch job submission failed|allocation failure): (.*)")
 SAID = re.compile(r"sbatch: (?:error: |fatal: )?")
 
@@ -65,15 +67,20 @@ HINTS = {
 }
 
 
-def job(answer: Finished) -> int:
+def job(answer: Finished, cluster: str = "") -> int:
     """Return the job id. Raises Refused, LimitReached, SchedulerMissing, Unsure.
 
     One id on stdout is believed whatever the exit code: a site's wrapper may fail after sbatch. It
-    has to be a whole line: of an answer that was cut, ``29`` may be the half of ``294``.
+    has to be a whole line: of an answer that was cut, ``29`` may be the half of ``294``. With a
+    name beside it, it is a job of that cluster: another's may have the same id here.
     """
     whole, _, cut = answer.out.rpartition("\n")
     lines = [line.strip() for line in whole.splitlines()]
-    found = {int(match[1]) for line in lines if (match := JOB_ID.fullmatch(line))}
+    matches = [match for line in lines if (match := JOB_ID.fullmatch(line))]
+    found = {int(match[1]) for match in matches}
+    named = {match[2] for match in matches if match[2]}
+    if cluster and any(name.casefold() != cluster.casefold() for name in named):
+        raise unsure(f"sbatch answered {answer.out.strip()!r}, and this cluster is {cluster}")
     if len(found) == 1:
         return found.pop()
     if answer.code == 0 or found or JOB_ID.fullmatch(cut.strip()):

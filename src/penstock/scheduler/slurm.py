@@ -236,6 +236,7 @@ class SlurmScheduler:
     def submit(self, submission: Submission) -> int:
         """Cost: 1 RPC, whatever the size of the array."""
         self._assert_reached()
+        known = self._config if self._configuration.is_known else {}
         try:
             answer = self._run(
                 ["sbatch", "--parsable", f"{submission.folder}/script.sh"],
@@ -248,7 +249,7 @@ class SlurmScheduler:
                 raise  # the machine was not even spoken to: surely nothing was submitted
             raise reply.unsure(error.what) from error
         try:
-            return reply.job(answer)
+            return reply.job(answer, known.get("ClusterName", ""))
         except NoRoom:
             self._note_limit()
             raise

@@ -60,6 +60,16 @@ def test_job_without_one_id_is_unsure(out: str) -> None:
         reply.job(Finished(0, out, ""))
 
 
+@pytest.mark.parametrize("out", ["8;elsewhere\n", "Submitted batch job 8 on cluster elsewhere\n"])
+def test_job_of_another_cluster_is_unsure(out: str) -> None:
+    with pytest.raises(Unsure, match="this cluster is penstock"):
+        reply.job(Finished(0, out, ""), "penstock")
+
+
+def test_job_of_this_cluster_is_taken_in_any_case() -> None:
+    assert reply.job(Finished(0, "8;Penstock\n", ""), "penstock") == 8
+
+
 @pytest.mark.parametrize("out", ["12", "Submitted batch job 1", "hello\n12;penst"])
 @pytest.mark.parametrize("code", [0, 1])
 def test_job_of_an_answer_that_was_cut_is_unsure(out: str, code: int) -> None:
