@@ -24,7 +24,7 @@ from penstock.errors import (
     Untrusted,
 )
 from penstock.settings import Cluster
-from penstock.transport import certificate, ssh
+from penstock.transport import certificate, login, ssh
 from penstock.transport import host as hosts
 from penstock.transport import session as sessions
 from penstock.transport.host import Known
@@ -198,6 +198,15 @@ def test_laptop_may_be_no_linux(
 ) -> None:
     monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
     assert opened().run(["id", "-un"]).out == "alice\n"
+
+
+def test_unused_connection_is_kept_alive_by_both_layers(server: Sshd) -> None:
+    host = hosts.resolve(server.cluster(), config=Path("/none"))
+    connection = login.connect(host, ask=None, timeout_s=20)
+    (transport,) = connection._chain
+    assert transport.packetizer._Packetizer__keepalive_interval == login.KEEPALIVE_S
+    assert transport.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    connection.close()
 
 
 # --- login shells
