@@ -527,34 +527,121 @@ def test_login_that_is_cut_is_not_called_refused(state: Path) -> None:
             session.hello()
 
 
+@pytest.fixture
+def add(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Start an agent, and give it keys."""
+    place = server.folder / "agent"
+    argv = ["ssh-agent", "-D", "-a", str(place)]
+    agent = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
+    monkeypatch.setattr("penstock.transport.host.KEYS", ())
+
+    def make(*words: object) -> None:
+        subprocess.run(["ssh-add", "-q", *map(str, words)], check=True)
+
+    while not place.exists():
+        time.sleep(0.02)
+    try:
+        yield make
+    finally:
+        agent.terminate()
+        agent.wait(10)
+        place.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def many(server: Sshd) -> list[Path]:
+    """Make more keys than a server lets one try; it takes none of them."""
+    return [sshd.keygen(server.folder / f"many{number}") for number in range(9)]
+
+
 def test_many_keys_of_an_agent_are_not_all_offered(
     server: Sshd,
     opened: Callable[..., SshTransport],
     state: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    add: Callable[..., None],
+    many: list[Path],
 ) -> None:
-    place = str(server.folder / "agent")
-    agent = subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.DEVNULL)
-    try:
-        while not Path(place).exists():
-            time.sleep(0.02)
-        for number in range(9):
-            key = sshd.keygen(server.folder / f"many{number}")
-            subprocess.run(["ssh-add", "-q", str(key)], env={"SSH_AUTH_SOCK": place}, check=True)
-        monkeypatch.setenv("SSH_AUTH_SOCK", place)
-        monkeypatch.setattr("penstock.transport.host.KEYS", ())
-        at = len(server.log.read_text())
-        with pytest.raises(Denied, match="of the agent"):
-            opened(key="").run(["true"])
-        assert server.log.read_text()[at:].count("Failed publickey") <= 5
-        right = ["ssh-add", "-q", str(server.folder / "id")]
-        subprocess.run(["ssh-add", "-qD"], env={"SSH_AUTH_SOCK": place}, check=True)
-        subprocess.run(right, env={"SSH_AUTH_SOCK": place}, check=True)
-        forget(state)
-        assert opened(key="").run(["id", "-un"]).out == "alice\n"  # by the agent's key
-    finally:
-        agent.terminate()
-        agent.wait(10)
+    add(*many)
+    at = len(server.log.read_text())
+    with pytest.raises(Denied, match="of the agent"):
+        opened(key="").run(["true"])
+    assert server.log.read_text()[at:].count("Failed publickey") <= 5
+    add("-D")
+    add(server.folder / "id")
+    forget(state)
+    assert opened(key="").run(["id", "-un"]).out == "alice\n"  # by the agent's key
+
+
+@pytest.fixture(params=["with its public half", "by itself", "PEM", "public half alone"])
+def locked(request: pytest.FixtureRequest, server: Sshd, tmp_path: Path) -> Path:
+    """Return a file for the key that the server takes, which needs a passphrase or an agent."""
+    path = tmp_path / "mine"
+    shutil.copy(server.folder / "id", path)
+    if request.param == "PEM":  # nothing of such a file can be read
+        sshd.keygen(path, "rsa", "-m", "PEM")
+        with (server.folder / "authorized.alice").open("a") as file:
+            file.write(path.with_suffix(".pub").read_text())
+    else:
+        shutil.copy(server.folder / "id.pub", path.with_suffix(".pub"))
+    shutil.copy(path, tmp_path / "open")
+    argv = ["ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-f", str(path)]
+    subprocess.run(argv, check=True, capture_output=True)
+    if request.param == "by itself":
+        path.with_suffix(".pub").unlink()
+    if request.param == "public half alone":
+        path.unlink()
+        return path.with_suffix(".pub")
+    return path
+
+
+@pytest.mark.parametrize("how", ["setting", "IdentityFile"])
+def test_agent_signs_with_the_named_key_and_offers_no_other(
+    server: Sshd,
+    opened: Callable[..., SshTransport],
+    add: Callable[..., None],
+    many: list[Path],
+    locked: Path,
+    how: str,
+) -> None:
+    add(*many, locked.with_name("open"))
+    config = locked.with_name("config")
+    config.write_text(f"IdentitiesOnly yes\nIdentityFile {locked}\n")
+    at = len(server.log.read_text())
+    said = {"key": str(locked)} if how == "setting" else {"key": "", "config": config}
+    assert opened(**said).run(["id", "-un"]).out == "alice\n"
+    assert "Failed publickey" not in server.log.read_text()[at:]
+
+
+def test_named_key_goes_before_others_of_the_agent(
+    server: Sshd,
+    opened: Callable[..., SshTransport],
+    add: Callable[..., None],
+    many: list[Path],
+    tmp_path: Path,
+) -> None:
+    add(*many, server.folder / "id")
+    config = tmp_path / "config"
+    config.write_text(f"IdentityFile {server.folder}/id.pub\n")
+    assert opened(key="", config=config).run(["id", "-un"]).out == "alice\n"
+
+
+def test_named_key_that_its_agent_has_not_needs_a_passphrase(
+    opened: Callable[..., SshTransport],
+    state: Path,
+    add: Callable[..., None],
+    many: list[Path],
+    locked: Path,
+) -> None:
+    add(*many)
+    is_public = locked.suffix == ".pub"
+    kind, words = (Denied, "with no key") if is_public else (Unattended, "asks for something")
+    with pytest.raises(kind, match=words):
+        opened(key=str(locked)).run(["true"])
+    forget(state)
+    add(locked.with_name("open"))
+    with pytest.raises(kind, match=words):
+        opened(key=str(locked), agent=False).run(["true"])
 
 
 @pytest.fixture

@@ -35,11 +35,12 @@ class Host:
     port: int
     user: str
     keys: tuple[Path, ...]
-    agent: str  # socket of an SSH agent; empty: none is asked
+    agent: str  # socket of an SSH agent, or the variable that has it; empty: none is asked
     known_hosts: tuple[Path, ...]
     alias: str = ""  # under which its key is known, in place of address and port
     jumps: tuple["Host", ...] = ()  # first to last
     proxy: tuple[str, ...] = ()  # a program that is the way to it
+    is_limited: bool = False  # to `keys`: its agent signs with these, and offers no other
 
     @property
     def known_as(self) -> str:
@@ -61,13 +62,13 @@ def resolve(cluster: Cluster, *, config: Path | None = None) -> Host:
         cluster.host, user=cluster.user, port=cluster.port, jump=jump, agent=cluster.agent
     )
     keys = (Path(cluster.key).expanduser(),) if cluster.key else found.keys
-    if cluster.key and not keys[0].is_file():
+    if cluster.key and not _is_key(keys[0]):
         raise SettingsError(f"there is no key {keys[0]}", hint="`key` of the cluster says so")
     return Host(
         **{
             **vars(found),
             "keys": keys,
-            "agent": "" if cluster.key else found.agent,
+            "is_limited": bool(cluster.key) or found.is_limited,
             "known_hosts": tuple(Path(one).expanduser() for one in cluster.known_hosts)
             or found.known_hosts,
         }
@@ -120,8 +121,9 @@ class _Config:
             address=said["hostname"],
             port=port or int(said.get("port", 22)),
             user=user or said.get("user", "") or pwd.getpwuid(os.getuid()).pw_name,
-            keys=tuple(key for key in keys if key.is_file()),
+            keys=tuple(key for key in keys if _is_key(key)),
             agent=_agent(said) if agent else "",
+            is_limited=said.get("identitiesonly", "no") == "yes",
             known_hosts=tuple(
                 Path(one).expanduser()
                 for one in (
@@ -150,15 +152,18 @@ class _Config:
             yield found
 
 
+def _is_key(path: Path) -> bool:
+    """Return whether there is a key, or the public half of one that an agent may have."""
+    return path.is_file() or path.with_name(f"{path.name}.pub").is_file()
+
+
 def _agent(said: dict[str, Any]) -> str:
-    if said.get("identitiesonly", "no") == "yes":
-        return ""
     named: str = said.get("identityagent", "SSH_AUTH_SOCK")
     if named == "none":
         return ""
     if named.startswith("$"):
         named = named.strip("${}")
-    return os.environ.get(named, "") if named.isidentifier() else str(Path(named).expanduser())
+    return named if named.isidentifier() else str(Path(named).expanduser())
 
 
 # --- host keys

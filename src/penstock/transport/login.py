@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.errors import Denied, Dropped, Unattended, Unreachable
-from penstock.transport import certificate
+from penstock.transport import certificate, keys
 from penstock.transport import host as hosts
 from penstock.transport.host import Host, Known
 from penstock.transport.library import paramiko
@@ -160,16 +160,16 @@ def _socket(
 
 
 def _one(host: Host, sock: Any, ask: Asker | None, timeout_s: float) -> "paramiko.Transport":
-    keys = hosts.known(host)
+    known = hosts.known(host)
     transport = paramiko.Transport(sock)
     try:
-        _prefer(transport, keys)
+        _prefer(transport, known)
         transport.banner_timeout = transport.handshake_timeout = timeout_s
         transport.auth_timeout = timeout_s
         transport.start_client(timeout=timeout_s)
         if not transport.initial_kex_done:  # it returns at its time-out, too
             raise transport.get_exception() or TimeoutError
-        _check_key(host, transport.get_remote_server_key(), keys)
+        _check_key(host, transport.get_remote_server_key(), known)
         _log_in(host, transport, ask)
         transport.set_keepalive(KEEPALIVE_S)
     except BaseException:
@@ -178,28 +178,28 @@ def _one(host: Host, sock: Any, ask: Asker | None, timeout_s: float) -> "paramik
     return transport
 
 
-def _prefer(transport: "paramiko.Transport", keys: list[Known]) -> None:
+def _prefer(transport: "paramiko.Transport", known: list[Known]) -> None:
     """Ask for a key of a kind that is known, or a known host would look like a changed one.
 
     Where an authority signs the keys of hosts a certificate is asked for, before all others.
     """
     options = transport.get_security_options()
-    kinds = {one.kind for one in keys if not (one.is_revoked or one.is_authority)}
+    kinds = {one.kind for one in known if not (one.is_revoked or one.is_authority)}
     wanted = kinds | ({"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in kinds else set())
     usual = list(options.key_types)
-    is_signed = any(one.is_authority for one in keys)
+    is_signed = any(one.is_authority for one in known)
     signed = [kind + certificate.ENDS_SO for kind in usual if kind != "ssh-rsa" and is_signed]
     first = [kind for kind in usual if kind in wanted]
     options.key_types = signed + first + [kind for kind in usual if kind not in wanted]
 
 
-def _check_key(host: Host, shown: Any, keys: list[Known]) -> None:
+def _check_key(host: Host, shown: Any, known: list[Known]) -> None:
     """Raise Untrusted unless the key that a host shows is known, or signed by who is."""
     blob = shown.public_blob  # of a certificate
     if blob is None:
-        hosts.check(host, shown.get_name(), shown.asbytes(), keys)
+        hosts.check(host, shown.get_name(), shown.asbytes(), known)
     else:
-        certificate.check(host, blob.key_type, blob.key_blob, keys, time.time())
+        certificate.check(host, blob.key_type, blob.key_blob, known, time.time())
 
 
 # --- who we are
@@ -221,20 +221,19 @@ class _Tried:
 
 def _log_in(host: Host, transport: "paramiko.Transport", ask: Asker | None) -> None:
     tried = _Tried()
-    files = list(_files(host))
-    # What the server takes costs two round trips to ask, which one right key need not wait for. It
-    # is asked before others are offered: servers count tries, and asking later is one.
-    is_one = not host.agent and sum(key is not None for _, key in files) == 1
-    left = _offer(host, transport, _free(host, files), tried) if is_one else None
-    if left is None and transport.is_active():
-        left = _allowed(host, transport)
-        tried.hear(transport)
-        if "publickey" in left:
-            locked = [path for path, key in files if key is None]
-            free = () if is_one else _free(host, files)
-            keys = itertools.chain(free, _unlocked(host, locked, ask))
-            more = _offer(host, transport, keys, tried)
-            left = left if more is None else more
+    with keys.found(host) as mine:
+        # What the server takes costs two round trips to ask, which one right key need not wait
+        # for. It is asked before others are offered: servers count tries, and asking later is one.
+        is_one = len(mine.free) == 1
+        left = _offer(host, transport, mine.free, tried) if is_one else None
+        if left is None and transport.is_active():
+            left = _allowed(host, transport)
+            tried.hear(transport)
+            if "publickey" in left:
+                free = () if is_one else mine.free
+                more = itertools.chain(free, _unlocked(host, mine.locked, ask))
+                taken = _offer(host, transport, more, tried)
+                left = left if taken is None else taken
     if left == set():
         return
     left = left or set()
@@ -248,11 +247,11 @@ def _log_in(host: Host, transport: "paramiko.Transport", ask: Asker | None) -> N
 def _offer(
     host: Host,
     transport: "paramiko.Transport",
-    keys: Iterable[tuple[str, Any]],
+    offers: Iterable[tuple[str, Any]],
     tried: "_Tried",
 ) -> set[str] | None:
     """Offer keys until one is taken; return what is to be done beside. None: none was taken."""
-    for name, key in itertools.islice(keys, MOST_KEYS - len(tried.offered)):
+    for name, key in itertools.islice(offers, MOST_KEYS - len(tried.offered)):
         tried.offered.append(name)
         try:
             return set(transport.auth_publickey(host.user, key))
@@ -276,24 +275,6 @@ def _allowed(host: Host, transport: "paramiko.Transport") -> set[str]:
     return set()
 
 
-def _files(host: Host) -> Iterator[tuple[Path, Any]]:
-    """Yield the keys of files; None where one needs a passphrase."""
-    for path in host.keys:
-        try:
-            yield path, paramiko.PKey.from_path(path)
-        except (paramiko.PasswordRequiredException, TypeError):
-            yield path, None
-        except (OSError, ValueError, paramiko.SSHException, paramiko.UnknownKeyType):
-            continue
-
-
-def _free(host: Host, files: Iterable[tuple[Path, Any]]) -> Iterator[tuple[str, Any]]:
-    """Yield keys by name that need nobody: of files, then the agent's."""
-    yield from ((str(path), key) for path, key in files if key is not None)
-    for key in _of_agent(host.agent) if host.agent else ():
-        yield f"{key.get_name()} of the agent", key
-
-
 def _unlocked(host: Host, locked: Iterable[Path], ask: Asker | None) -> Iterator[tuple[str, Any]]:
     """Yield keys whose passphrase somebody types."""
     for path in locked:
@@ -305,19 +286,6 @@ def _unlocked(host: Host, locked: Iterable[Path], ask: Asker | None) -> Iterator
             raise Denied(
                 f"{path} cannot be unlocked: {error}", hint=f"`ssh-add {path}` keeps it unlocked"
             ) from error
-
-
-def _of_agent(path: str) -> Iterator[Any]:
-    with socket.socket(socket.AF_UNIX) as sock:
-        try:
-            sock.settimeout(10)
-            sock.connect(path)
-            agent = paramiko.agent.AgentSSH()
-            agent._connect(sock)  # noqa: SLF001  its own door knows one place, $SSH_AUTH_SOCK
-            found = agent.get_keys()
-        except (OSError, paramiko.SSHException):
-            return
-        yield from found  # the socket is open as long as one of them may be asked to sign
 
 
 def _typed(

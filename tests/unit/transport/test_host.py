@@ -60,7 +60,7 @@ def test_settings_go_before_the_configuration(config: Path, tmp_path: Path) -> N
     said = {"user": "x", "port": 22, "key": str(tmp_path / "other"), "proxy_jump": "gate"}
     found = resolve(config, host="big", known_hosts=(str(tmp_path / "mine"),), **said)
     assert str(found) == "x@login.big.example"
-    assert (found.keys, found.agent) == ((tmp_path / "other",), "")
+    assert (found.keys, found.is_limited) == ((tmp_path / "other",), True)
     assert found.known_hosts == (tmp_path / "mine",)
     assert [one.address for one in found.jumps] == ["gate"]
 
@@ -83,6 +83,23 @@ def test_proxy_command_has_its_words(config: Path) -> None:
     assert found.proxy == ("nc", "proxied", "2200", "-u", "me")
     assert resolve(config, host="proxied", proxy_jump="door").proxy == ()
     assert resolve(config, host="proxied", user="me").proxy == ("nc", "proxied", "22", "-u", "me")
+
+
+@pytest.mark.parametrize(
+    "said, agent",
+    [
+        ("", "SSH_AUTH_SOCK"),
+        ("IdentityAgent none", ""),
+        ("IdentityAgent $MINE", "MINE"),
+        ("IdentityAgent /a/socket", "/a/socket"),
+        ("IdentitiesOnly yes", "SSH_AUTH_SOCK"),
+    ],
+)
+def test_agent_is_asked_unless_it_is_said_not_to(tmp_path: Path, said: str, agent: str) -> None:
+    (tmp_path / "config").write_text(f"{said}\n")
+    found = resolve(tmp_path / "config", host="big")
+    assert (found.agent, found.is_limited) == (agent, said.startswith("IdentitiesOnly"))
+    assert resolve(tmp_path / "config", host="big", agent=False).agent == ""
 
 
 # --- Include
