@@ -202,7 +202,9 @@ def test_laptop_may_be_no_linux(
 
 def test_unused_connection_is_kept_alive_by_both_layers(server: Sshd) -> None:
     host = hosts.resolve(server.cluster(), config=Path("/none"))
-    connection = login.connect(host, ask=None, timeout_s=20)
+    connection = login.connect(
+        host, ask=None, timeout_s=20, trying=lambda _: contextlib.nullcontext()
+    )
     (transport,) = connection._chain
     assert transport.packetizer._Packetizer__keepalive_interval == login.KEEPALIVE_S
     assert transport.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
@@ -722,6 +724,68 @@ def test_jump_host_of_the_configuration_is_gone_through(
         time.sleep(0.2)
         with pytest.raises(Untrusted, match=f":{jump.port} is not known"):
             transport.digest("/etc/hostname")
+
+
+@pytest.fixture
+def jump(server: Sshd, tmp_path: Path) -> Iterator[Sshd]:
+    """Start another server, through which the hosts ``one`` and ``two`` of ``config`` are found."""
+    with sshd.running(users=("alice", "penstock-csh")) as found:
+        (tmp_path / "known").write_text(server.known_hosts() + found.known_hosts())
+        (tmp_path / "config").write_text(
+            f"Host one two\n  HostName 127.0.0.1\n  Port {server.port}\n  ProxyJump door\n"
+            "Host one\n  User alice\nHost two\n  User penstock-csh\n"
+            f"Host door\n  HostName 127.0.0.1\n  Port {found.port}\n  User alice\n"
+            f"  IdentityFile {found.folder}/id\n"
+            f"Host *\n  IdentitiesOnly yes\n  UserKnownHostsFile {tmp_path}/known\n"
+            f"  IdentityFile {server.folder}/id\n"
+        )
+        yield found
+
+
+THROUGH = {"port": 0, "user": "", "key": "", "known_hosts": []}
+
+
+def tries(server: Sshd) -> int:
+    return server.log.read_text().count("Connection from 127.0.0.1")
+
+
+def test_failure_at_a_jump_host_is_waited_for_by_all_behind_it(
+    server: Sshd,
+    opened: Callable[..., SshTransport],
+    state: Path,
+    tmp_path: Path,
+    jump: Sshd,
+) -> None:
+    right = (jump.folder / "id").read_bytes()
+    sshd.keygen(jump.folder / "id")
+    one, two = (opened(host=name, config=tmp_path / "config", **THROUGH) for name in ("one", "two"))
+    with pytest.raises(Denied, match=f"127.0.0.1:{jump.port} refused the login"):
+        one.run(["true"])
+    before = tries(jump)
+    for transport in (one, two):
+        with pytest.raises(Denied, match=f":{jump.port} is not tried again for 1[12][0-9] s"):
+            transport.run(["true"])
+    assert tries(jump) == before
+    assert opened().run(["true"]).code == 0  # what is behind it waits for nothing by itself
+    (jump.folder / "id").write_bytes(right)
+    forget(state)
+    assert [one.run(["id", "-un"]).out for one in (one, two)] == ["alice\n", "penstock-csh\n"]
+
+
+def test_failure_behind_a_jump_host_is_not_one_of_it(
+    server: Sshd, opened: Callable[..., SshTransport], tmp_path: Path, jump: Sshd
+) -> None:
+    (tmp_path / "known").write_text(jump.known_hosts())
+    one, two = (opened(host=name, config=tmp_path / "config", **THROUGH) for name in ("one", "two"))
+    with pytest.raises(Untrusted, match=f":{server.port} is not known"):
+        one.run(["true"])
+    assert jump.connections == 1
+    with pytest.raises(Untrusted, match=f"alice@127.0.0.1:{server.port} is not tried again"):
+        one.run(["true"])
+    assert jump.connections == 1  # nobody logs in there for nothing
+    (tmp_path / "known").write_text(server.known_hosts() + jump.known_hosts())
+    assert two.run(["id", "-un"]).out == "penstock-csh\n"
+    assert jump.connections == 2
 
 
 RELAY = """#!/usr/bin/python3

@@ -1,6 +1,7 @@
 """The clusters of the settings: which are connected, which are waited for and why."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from penstock.clock import stamp
 from penstock.errors import SettingsError
@@ -8,6 +9,9 @@ from penstock.service.project import Project
 from penstock.settings.files import PROJECT_FILE
 from penstock.transport.cooldown import Cooldown, record_path
 from penstock.transport.peer import Shared, peer, state_folder
+
+if TYPE_CHECKING:
+    from penstock.transport.host import Host
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ def standings(project: Project) -> list[Standing]:
 def connect(project: Project, name: str) -> None:
     """Log in now, whatever was tried before: who calls this has mended the cause."""
     link = _link(project, name)
-    _cooldown(project, name).forget()
+    for one in _cooldowns(_host(project, name)):
+        one.forget()
     link.hello()
     link.close()
 
@@ -40,11 +45,11 @@ def disconnect(project: Project, name: str) -> bool:
 
 
 def _standing(project: Project, name: str) -> Standing:
-    record = _cooldown(project, name).read()
+    host = _host(project, name)
+    record = max((one.read() for one in _cooldowns(host)), key=lambda one: one.until)
     wait_s = max(0.0, record.until - stamp(project.clock.now()))
     is_up = _link(project, name).is_up()
-    host = _host(project, name)
-    return Standing(name, host, is_up, wait_s, record.why if wait_s else "")
+    return Standing(name, str(host), is_up, wait_s, record.why if wait_s else "")
 
 
 def _link(project: Project, name: str) -> Shared:
@@ -61,11 +66,12 @@ def _known(project: Project, name: str) -> None:
         )
 
 
-def _host(project: Project, name: str) -> str:
+def _host(project: Project, name: str) -> "Host":
     from penstock.transport.host import resolve  # noqa: PLC0415  an extra
 
-    return str(resolve(project.settings.clusters[name]))
+    return resolve(project.settings.clusters[name])
 
 
-def _cooldown(project: Project, name: str) -> Cooldown:
-    return Cooldown(record_path(state_folder(), _host(project, name)))
+def _cooldowns(host: "Host") -> list[Cooldown]:
+    """Return what is known of the last tries: of the host, and of those on the way to it."""
+    return [Cooldown(record_path(state_folder(), str(one))) for one in host.chain]

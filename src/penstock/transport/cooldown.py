@@ -1,7 +1,8 @@
 """Wait before a host is tried again, in all processes: failures must not look like an attack.
 
 A small file for each host, and a lock, so that only one process connects at a time. Sites ban
-addresses for many connections, whether these succeed or not; so both count.
+addresses for many connections, whether these succeed or not; so both count. A jump host is a host
+of its own: what fails there is waited for by all that go through it.
 """
 
 import contextlib
@@ -131,7 +132,7 @@ class Cooldown:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             with FileLock(self._path.with_suffix(".lock"), timeout=LOCK_S):
-                self._check(host, is_attended=is_attended)
+                self.check(host, is_attended=is_attended)
                 try:
                     yield
                 except Unreachable as error:
@@ -144,7 +145,8 @@ class Cooldown:
                 hint=f"does it wait for something to be typed? its lock: {error.lock_file}",
             ) from error
 
-    def _check(self, host: str, *, is_attended: bool) -> None:
+    def check(self, host: str, *, is_attended: bool = False) -> None:
+        """Raise Unreachable where it is early for a try."""
         record = kept_back(self.read(), is_attended=is_attended)
         left_s = record.until - self._now()
         if not 0 < left_s <= LONGEST_S:  # a clock that was set back is no reason

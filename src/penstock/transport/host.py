@@ -43,6 +43,11 @@ class Host:
     is_limited: bool = False  # to `keys`: its agent signs with these, and offers no other
 
     @property
+    def chain(self) -> "tuple[Host, ...]":
+        """Return all hosts that are logged in to, in this order: it is the last."""
+        return (*self.jumps, self)
+
+    @property
     def known_as(self) -> str:
         """Return the name that known_hosts files have for it."""
         if self.alias:

@@ -19,6 +19,7 @@ from penstock.transport.proxy import Proxy
 
 # Answers to what a server asks: a title, and questions with whether an answer may be shown.
 Asker = Callable[[str, list[tuple[str, bool]]], list[str]]
+Trying = Callable[[Host], contextlib.AbstractContextManager[None]]
 
 MOST_KEYS = 5  # servers allow six failures, and count each key
 KEEPALIVE_S = 30
@@ -66,14 +67,17 @@ def _close(chain: "list[paramiko.Transport]", proxies: list[Proxy]) -> None:
         proxy.close()
 
 
-def connect(host: Host, *, ask: Asker | None, timeout_s: float) -> Connection:
-    """Return a connection that is logged in. Raises Unreachable, or Denied."""
+def connect(host: Host, *, ask: Asker | None, timeout_s: float, trying: Trying) -> Connection:
+    """Return a connection that is logged in. Raises Unreachable, or Denied.
+
+    ``trying`` is around the login to each host of the way, and sees how it ends.
+    """
     chain: list[paramiko.Transport] = []
     proxies: list[Proxy] = []
     asked: list[str] = []
     try:
-        for one in (*host.jumps, host):
-            with _mapped(one):
+        for one in host.chain:
+            with trying(one), _mapped(one):
                 sock = _socket(one, chain, proxies, timeout_s)
                 with _proxied(one, proxies if one.proxy else []):
                     chain.append(_one(one, sock, _noted(ask, asked), timeout_s))

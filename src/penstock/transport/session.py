@@ -45,7 +45,6 @@ class Session:
         self.name, self._cluster, self._ask_user = name, cluster, ask
         self._host = hosts.resolve(cluster, config=config)
         self._state = state / str(self._host).replace("/", "_")
-        self._cooldown = Cooldown(record_path(state, str(self._host)))
         self._login = self._state.with_name(f"{self._state.name}.{name}.login.json")
         self._lock = threading.RLock()
         self._connection: login.Connection | None = None
@@ -140,12 +139,19 @@ class Session:
 
     def _connect(self) -> None:
         is_attended = self._ask_user is not None
-        with self._cooldown.trying(str(self._host), is_attended=is_attended):
-            self._count("connect")
-            self._connection = login.connect(
-                self._host, ask=self._ask_user, timeout_s=self._cluster.connect_s
-            )
+        for one in self._host.chain:  # or a jump host hears of each try that will come to nothing
+            self._cooldown(one).check(str(one), is_attended=is_attended)
+        self._count("connect")
+        self._connection = login.connect(
+            self._host,
+            ask=self._ask_user,
+            timeout_s=self._cluster.connect_s,
+            trying=lambda one: self._cooldown(one).trying(str(one), is_attended=is_attended),
+        )
         failpoint.hit("ssh.connected")
+
+    def _cooldown(self, host: hosts.Host) -> Cooldown:
+        return Cooldown(record_path(self._state.parent, str(host)))
 
     def _drop(self, *, is_silent: bool = False) -> None:
         """Give up the program there; the connection too, if it is closed or silent."""
