@@ -183,6 +183,7 @@ def test_two_clusters_and_this_machine_share_a_store(laptop: Laptop) -> None:
     assert laptop.ran() == {"ran.1": 3}
     assert len(list((laptop.home / "arrays").iterdir())) == 1
     assert len(list(Path(f"{laptop.home}2/arrays").iterdir())) == 1
+    assert laptop.proxy.connections == 1, "two clusters of one host share its connection"
     wanted = {"one": "big", "two": "other"}
     for name, cluster in wanted.items():
         assert len(site.json("runs", f"experiment = {name} and cluster = {cluster}")) == 1

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -23,7 +24,6 @@ from penstock.errors import (
     Unreachable,
     Untrusted,
 )
-from penstock.settings import Cluster
 from penstock.transport import certificate, login, ssh
 from penstock.transport import host as hosts
 from penstock.transport import session as sessions
@@ -32,7 +32,9 @@ from penstock.transport.login import Asker
 from penstock.transport.peer import Shared
 from penstock.transport.session import Session
 from penstock.transport.ssh import SshTransport
+from penstock.transport.trunk import Trunk
 from tests import sshd
+from tests.session import make_session
 from tests.sshd import Proxy, Sshd
 
 USERS = {
@@ -68,7 +70,7 @@ def opened(server: Sshd, state: Path) -> Iterator[Callable[..., SshTransport]]:
     made: list[Session] = []
 
     def make(ask: Asker | None = None, config: Path = Path("/none"), **more: Any) -> SshTransport:
-        session = Session("big", server.cluster(**more), state, ask=ask, config=config)
+        session = make_session(server.cluster(**more), state, ask=ask, config=config)
         made.append(session)
         return SshTransport(session, "big")
 
@@ -238,11 +240,11 @@ def test_banner_of_a_site_hinders_nothing(state: Path, tmp_path: Path) -> None:
     text = "This computer is for work.\n" * 200
     (tmp_path / "banner").write_text(text)
     with sshd.running(more=f"Banner {tmp_path}/banner") as server:
-        session = Session("big", server.cluster(), state, config=Path("/none"))
+        session = make_session(server.cluster(), state)
         assert SshTransport(session, "big").run(["id", "-un"]).out == "alice\n"
         session.close()
         wrong = str(sshd.keygen(server.folder / "wrong"))
-        session = Session("big", server.cluster(key=wrong), state, config=Path("/none"))
+        session = make_session(server.cluster(key=wrong), state)
         with pytest.raises(Denied, match=r"(?s)it says: .*for work"):
             session.hello()
 
@@ -263,7 +265,7 @@ def test_locked_account_is_said(state: Path) -> None:
         (server.folder / "authorized.penstock-csh").write_text(
             (server.folder / "id.pub").read_text()
         )
-        session = Session("big", server.cluster(user="penstock-csh"), state, config=Path("/none"))
+        session = make_session(server.cluster(user="penstock-csh"), state)
         with pytest.raises(Denied, match="refused the login") as caught:
             session.hello()
         assert "account is locked" in caught.value.hint
@@ -433,7 +435,7 @@ def signed(state: Path) -> Iterator[Callable[..., tuple[Sshd, SshTransport]]]:
                 for name in ("ca", "host_key", "id")
             }
             (server.folder / "known").write_text(known.format(**keys))
-            session = Session("big", cluster, state, config=Path("/none"))
+            session = make_session(cluster, state)
             stack.callback(session.close)
             return server, SshTransport(session, "big")
 
@@ -522,7 +524,7 @@ def test_wrong_key_is_tried_once_by_all_processes(
 def test_login_that_is_cut_is_not_called_refused(state: Path) -> None:
     with sshd.running(more="MaxAuthTries 1") as server:  # at the first wrong key it hangs up
         wrong = str(sshd.keygen(server.folder / "wrong"))
-        session = Session("big", server.cluster(key=wrong), state, config=Path("/none"))
+        session = make_session(server.cluster(key=wrong), state)
         with pytest.raises(Dropped, match="without a word"):
             session.hello()
         with pytest.raises(Denied, match=r"not tried again for [23][0-9] s"):
@@ -671,19 +673,18 @@ def test_code_is_asked_for_once_and_never_without_a_terminal(coded: Sshd, state:
         asked.append(title)
         return ["open sesame" for _ in questions]
 
-    daemon = Session("big", coded.cluster(), state, config=Path("/none"))
+    daemon = make_session(coded.cluster(), state)
     with pytest.raises(Unattended, match="asks for something") as caught:
         daemon.hello()
     assert "on one" in caught.value.hint
     assert "keyboard-interactive for" not in coded.log.read_text()  # no telephone rang
     with pytest.raises(Unattended, match=r"not tried again for [56][0-9] s"):
         daemon.hello()
-    session = Session("big", coded.cluster(), state, ask=ask, config=Path("/none"))
+    session = make_session(coded.cluster(), state, ask=ask)
     transport = SshTransport(session, "big")
     for _ in range(3):
         assert transport.run(["true"]).code == 0
     assert len(asked) == 1
-    assert session.was_asked
     session.close()
 
 
@@ -693,7 +694,7 @@ def test_person_may_take_longer_than_a_machine(coded: Sshd, state: Path) -> None
         return ["open sesame" for _ in questions]
 
     cluster = coded.cluster(connect_s=2)
-    session = Session("big", cluster, state, ask=ask, config=Path("/none"))
+    session = make_session(cluster, state, ask=ask)
     assert SshTransport(session, "big").run(["id", "-un"]).out == "penstock-loud\n"
     session.close()
 
@@ -812,7 +813,7 @@ def test_proxy_command_is_the_way_and_is_ended(server: Sshd, state: Path, tmp_pa
         f"  ProxyCommand exec '{relay}' %h %p %r {seen}\n"
     )
     cluster = server.cluster(host="inner")  # its port goes before that of the file, in %p too
-    session = Session("big", cluster, state, config=config)
+    session = make_session(cluster, state, config=config)
     assert SshTransport(session, "big").run(["id", "-un"]).out == "alice\n"
     pid = int(seen.read_text())
     session.close()
@@ -831,7 +832,7 @@ def test_proxy_command_that_says_nothing_ends_in_time(
 ) -> None:
     config = tmp_path / "config"
     config.write_text("Host inner\n  HostName 127.0.0.1\n  ProxyCommand sleep 600\n")
-    session = Session("big", server.cluster(host="inner", connect_s=1), state, config=config)
+    session = make_session(server.cluster(host="inner", connect_s=1), state, config=config)
     began = time.monotonic()
     with pytest.raises(Unreachable, match="ProxyCommand sleep says"):
         session.hello()
@@ -844,20 +845,19 @@ def test_proxy_command_that_says_nothing_ends_in_time(
 @pytest.fixture
 def shared(
     server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[], Shared]]:
+) -> Iterator[Callable[..., Shared]]:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(server.folder))
-    cluster: Cluster = server.cluster()
     made: list[Shared] = []
 
-    def make() -> Shared:
-        made.append(Shared("big", cluster, tmp_path / "state"))
+    def make(name: str = "big", **more: Any) -> Shared:
+        made.append(Shared(name, server.cluster(**more), tmp_path / "state"))
         return made[-1]
 
     yield make
-    make().end()
     for one in made:
         one.close()
+        one.end()
 
 
 def test_commands_share_a_connection(server: Sshd, shared: Callable[[], Shared]) -> None:
@@ -870,6 +870,122 @@ def test_commands_share_a_connection(server: Sshd, shared: Callable[[], Shared])
         time.sleep(0.05)
     assert SshTransport(peers[1], "big").digest("/etc/hostname")  # safe: by a new connection
     assert server.connections == before + 2
+
+
+def test_clusters_of_one_host_share_a_connection(
+    server: Sshd, shared: Callable[..., Shared], tmp_path: Path
+) -> None:
+    before = server.connections
+    others: list[dict[str, Any]] = [
+        {"home": "~/other", "results": "~/r", "scratch": "/tmp", "poll_s": 9, "keep_s": 1},
+        {"path": ("/opt/other/bin",)},
+        {"python": "/usr/bin/python3"},
+    ]
+    peers = [shared(), *(shared(f"other{number}", **one) for number, one in enumerate(others))]
+    found = [SshTransport(one, "x").run(["printenv", "PATH"]).out for one in peers]
+    assert [one.startswith("/opt/other/bin:") for one in found] == [False, False, True, False]
+    assert server.connections == before + 1
+    with pytest.raises(Unreachable, match=r"`python` in \[clusters.third\]"):
+        shared("third", python="/opt/python9").hello()
+    assert server.connections == before + 1
+    assert peers[0].end()
+    assert not any(one.is_up() for one in peers)
+
+
+def test_host_that_has_two_names_has_one_connection(
+    server: Sshd, shared: Callable[..., Shared], tmp_path: Path
+) -> None:
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text("Host login door\n  HostName 127.0.0.1\n")
+    before = server.connections
+    threads = [
+        threading.Thread(target=shared(name, host=name).hello)
+        for name in ("127.0.0.1", "login", "door")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.connections == before + 1
+    last = shared("last", host="door", keep_s=0)
+    assert last.is_up()
+    assert last.end()
+    assert not shared(host="login").is_up()
+
+
+@pytest.mark.parametrize("what", ["user", "key", "jump"])
+def test_host_that_is_reached_in_another_way_has_another_connection(
+    server: Sshd, shared: Callable[..., Shared], tmp_path: Path, what: str
+) -> None:
+    other = {"user": "penstock-csh"}
+    if what == "key":
+        shutil.copy(server.folder / "id", tmp_path / "copy")
+        other = {"key": str(tmp_path / "copy")}
+    if what == "jump":
+        (tmp_path / ".ssh").mkdir()
+        (tmp_path / ".ssh" / "config").write_text(
+            f"Host door\n  HostName 127.0.0.1\n  Port {server.port}\n  User alice\n"
+            f"  IdentityFile {server.folder}/id\n  UserKnownHostsFile {server.folder}/known\n"
+        )
+        other = {"proxy_jump": "door"}
+    before = server.connections
+    assert shared().hello()["home"] == "/home/alice"
+    home = "/home/penstock-csh" if what == "user" else "/home/alice"
+    assert shared(**other).hello()["home"] == home
+    assert server.connections == before + (3 if what == "jump" else 2)
+
+
+def test_program_that_does_not_answer_leaves_others_their_connection(
+    server: Sshd, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "MARGIN_S", 1)
+    cluster = server.cluster()
+    trunk = Trunk(hosts.resolve(cluster, config=Path("/none")), state)
+    one, two = (SshTransport(Session(name, cluster, trunk), name) for name in ("one", "two"))
+    before = server.connections
+    pid = int(one.run(["sh", "-c", "echo $PPID"]).out)
+    assert two.hello
+    looking = threading.Timer(0.5, two.digest, ("/etc/hostname",))
+    looking.start()
+    with pytest.raises(Lost, match="does not answer any more"):
+        one.run(["sh", "-c", "kill -STOP $PPID"], timeout_s=1)
+    looking.join()
+    os.kill(pid, signal.SIGKILL)
+    assert [each.run(["id", "-un"]).out for each in (one, two)] == ["alice\n"] * 2
+    assert server.connections == before + 1
+    trunk.close()
+
+
+def test_code_is_asked_for_once_for_all_clusters_of_a_host(coded: Sshd, state: Path) -> None:
+    asked: list[str] = []
+
+    def ask(title: str, questions: list[tuple[str, bool]]) -> list[str]:
+        asked.append(title)
+        return ["open sesame" for _ in questions]
+
+    trunk = Trunk(hosts.resolve(coded.cluster(), config=Path("/none")), state, ask=ask)
+    sessions = [Session(name, coded.cluster(path=(f"/{name}",)), trunk) for name in "abc"]
+    threads = [threading.Thread(target=session.hello) for session in sessions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(SshTransport(one, "x").run(["true"]).code == 0 for one in sessions)
+    assert len(asked) == 1
+    assert trunk.was_asked
+    trunk.close()
+
+
+def test_server_that_allows_one_program_keeps_the_first(state: Path) -> None:
+    with sshd.running(more="MaxSessions 1") as server:
+        trunk = Trunk(hosts.resolve(server.cluster(), config=Path("/none")), state)
+        one, two = (Session(name, server.cluster(), trunk) for name in ("one", "two"))
+        assert one.hello()
+        with pytest.raises(Unreachable, match="begins no command"):
+            two.hello()
+        assert SshTransport(one, "one").run(["true"]).code == 0
+        assert server.connections == 1
+        trunk.close()
 
 
 def test_errors_of_the_shared_connection_are_those_of_ones_own(

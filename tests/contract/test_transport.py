@@ -17,6 +17,7 @@ from penstock.transport.session import Session
 from penstock.transport.ssh import SshTransport
 from penstock.wire import place
 from tests import sshd
+from tests.session import make_session
 from tests.sshd import Sshd
 
 
@@ -34,7 +35,7 @@ def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
         yield ModelTransport(Model(Site()), files=LocalTransport())
     else:
         server: Sshd = request.getfixturevalue("server")
-        session = Session("big", server.cluster(), server.folder / "state", config=Path("/none"))
+        session = make_session(server.cluster(), server.folder / "state")
         yield SshTransport(session, "big")
         session.close()
 
@@ -155,7 +156,7 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Transport]:
 
 @pytest.fixture(scope="module")
 def session(server: Sshd) -> Iterator[Session]:
-    found = Session("big", server.cluster(), server.folder / "state", config=Path("/none"))
+    found = make_session(server.cluster(), server.folder / "state")
     yield found
     found.close()
 

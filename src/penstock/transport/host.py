@@ -8,7 +8,7 @@ import hmac
 import os
 import pwd
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,11 @@ class Host:
     def chain(self) -> "tuple[Host, ...]":
         """Return all hosts that are logged in to, in this order: it is the last."""
         return (*self.jumps, self)
+
+    @property
+    def way(self) -> str:
+        """Return what is the same for all that reach it in the same way, whatever they call it."""
+        return repr([replace(one, name="", jumps=()) for one in self.chain])
 
     @property
     def known_as(self) -> str:

@@ -2,12 +2,14 @@
 
 ``python -m penstock.transport.link`` reads from stdin what to connect to. It logs in on the
 terminal of who started it, says so on stdout, and goes to the background until nobody has used it
-for a while.
+for a while. Its socket is named by the way to the host. Who asks finds it by a symbolic link, which
+is named by settings: only with ~/.ssh/config, and paramiko, can be told which way these mean.
 """
 
 import contextlib
 import json
 import os
+import secrets
 import socket
 import sys
 import threading
@@ -15,29 +17,50 @@ import time
 from pathlib import Path
 from typing import Any
 
-from penstock.errors import PenstockError, Unattended, Untrusted
+from filelock import FileLock, Timeout
+
+from penstock.errors import PenstockError, Unattended, Unreachable, Untrusted
 from penstock.settings import Cluster
+from penstock.transport import peer
+from penstock.transport.agent import Said
+from penstock.transport.host import resolve
 from penstock.transport.session import Session, on_terminal
+from penstock.transport.trunk import Trunk
 
 LOOK_S = 1.0
 
 
 class Link:
-    """Answer requests of all who may open the socket, one at a time to the remote."""
+    """Answer requests of all who may open the socket, one at a time to each program there."""
 
-    def __init__(self, session: Session, path: Path, keep_s: float) -> None:
-        self._session, self._path, self._keep_s = session, path, keep_s
+    def __init__(self, trunk: Trunk, path: Path) -> None:
+        self._trunk, self._path = trunk, path
+        self._sessions: dict[tuple[object, ...], Session] = {}
+        self._keep_s = 0.0
+        self._lock = threading.Lock()
         self._used_at = time.monotonic()
         self._clients = 0
         self._is_over = threading.Event()
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()  # of one that was killed: the caller holds the lock
         self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(str(path))
-        path.chmod(0o600)
-        self._inode = path.stat().st_ino
+
+    def listen(self) -> None:
+        """Let others ask."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()  # of one that was killed: the caller holds the lock
+        self._server.bind(str(self._path))
+        self._path.chmod(0o600)
+        self._inode = self._path.stat().st_ino
         self._server.listen(64)
         self._server.settimeout(LOOK_S)
+
+    def session(self, name: str, cluster: Cluster) -> Session:
+        """Return the session of a cluster; of those that share it the most patient one keeps it."""
+        key = (name, cluster.python, cluster.path, cluster.login_shell)
+        with self._lock:
+            self._keep_s = max(self._keep_s, cluster.keep_s)
+            if key not in self._sessions:
+                self._sessions[key] = Session(name, cluster, self._trunk)
+            return self._sessions[key]
 
     def serve(self) -> None:
         """Answer until nobody asks any more, or the socket has been taken away."""
@@ -50,7 +73,9 @@ class Link:
         finally:
             if self._is_ours():
                 self._path.unlink(missing_ok=True)
-            self._session.close()
+            for session in self._sessions.values():
+                session.close()
+            self._trunk.close()
 
     def _is_ours(self) -> bool:
         try:
@@ -65,30 +90,35 @@ class Link:
         self._clients += 1
         try:
             with client, client.makefile("rb") as lines:
+                session = self._of(json.loads(lines.readline()))
+                client.sendall(b'{"size": 0}\n')
                 while line := lines.readline():
                     asked = json.loads(line)
                     body = lines.read(asked.pop("size"))
-                    said, data = self._one(asked, body)
+                    said, data = self._one(session, asked, body)
                     head = json.dumps({**said, "size": len(data)}).encode()
                     client.sendall(head + b"\n" + data)
                     self._used_at = time.monotonic()
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return  # who asked is gone, and with it the need for an answer
         finally:
             self._clients -= 1
 
-    def _one(self, asked: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+    def _of(self, begin: Said) -> Session:
+        """Return the session that a client begins with."""
+        return self.session(begin["name"], Cluster.of(begin["cluster"]))
+
+    def _one(self, session: Session, asked: Said, body: bytes) -> tuple[Said, bytes]:
         said = asked["said"]
         if said["verb"] == "end":
             self._is_over.set()
             self._server.shutdown(socket.SHUT_RDWR)  # or it would wait for one more
-        if said["verb"] in ("end", "up"):
             return {}, b""
         try:
             if said["verb"] == "hello":
-                return self._session.hello(), b""
+                return session.hello(), b""
             how = {"timeout_s": asked["timeout_s"], "is_safe": asked["is_safe"]}
-            return self._session.ask(said, body, **how)
+            return session.ask(said, body, **how)
         except PenstockError as error:
             # The next one is started on a terminal, maybe.
             if isinstance(error, Unattended | Untrusted):
@@ -97,28 +127,52 @@ class Link:
 
 
 def main() -> int:
-    """Log in, and serve."""
+    """Log in and serve, or show who does already."""
     begin = json.loads(sys.stdin.readline())
     try:
-        session = Session(
-            begin["name"],
-            Cluster.of(begin["cluster"]),
-            Path(begin["state"]),
-            ask=on_terminal() if begin["is_terminal"] else None,
-        )
-        session.hello()
-        link = Link(session, Path(begin["path"]), begin["cluster"]["keep_s"])
+        link = _begun(begin)
     except PenstockError as error:
         said = {"raised": type(error).__name__, "what": error.what, "hint": error.hint}
         sys.stdout.write(json.dumps(said) + "\n")
         return 1
-    session.leave_terminal()
     with contextlib.suppress(BrokenPipeError):  # who started this may have gone
-        sys.stdout.write("{}\n")
+        sys.stdout.write(f"{json.dumps({'is_serving': link is not None})}\n")
         sys.stdout.flush()
-    _detach()
-    link.serve()
+    if link is not None:
+        _detach()
+        link.serve()
     return 0
+
+
+def _begun(begin: dict[str, Any]) -> Link | None:
+    """Return a link that has logged in; None where another process has the connection."""
+    name, cluster, asked_at = begin["name"], Cluster.of(begin["cluster"]), Path(begin["path"])
+    host = resolve(cluster)
+    path = asked_at.with_name(f"{peer.digest(host.way, begin['version'])}.socket")
+    try:
+        with FileLock(path.with_suffix(".lock"), timeout=peer.START_S):
+            link = None
+            if not peer.is_up(path, name, cluster):
+                ask = on_terminal() if begin["is_terminal"] else None
+                trunk = Trunk(host, Path(begin["state"]), ask=ask)
+                link = Link(trunk, path)
+                link.session(name, cluster).hello()
+                link.listen()
+                trunk.leave_terminal()
+            _point(asked_at, path)
+            return link
+    except Timeout as error:
+        raise Unreachable(
+            f"another command has been connecting to {host} for {peer.START_S:.0f} s",
+            hint="does it wait for something to be typed?",
+        ) from error
+
+
+def _point(link: Path, to: Path) -> None:
+    """Make a symbolic link, or let it point to something else."""
+    aside = link.with_name(f".{link.name}.{secrets.token_hex(4)}")
+    aside.symlink_to(to.name)
+    aside.replace(link)
 
 
 def _detach() -> None:

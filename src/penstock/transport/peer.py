@@ -1,4 +1,4 @@
-"""Ask the process that has the connection to a cluster, and start it where there is none."""
+"""Ask the process that has the connection to a host, and start it where there is none."""
 
 import contextlib
 import hashlib
@@ -25,6 +25,8 @@ from penstock.transport.ssh import Said
 
 UP_S = 30.0
 START_S = 300.0  # somebody may have to find a telephone first
+# What says which host, and as whom. Clusters that differ in other things share its connection.
+REACHED_BY = ("host", "user", "port", "key", "agent", "proxy_jump", "known_hosts")
 RECONNECT_S = 240.0  # beyond a request's own time: the connection may have to be made anew
 
 
@@ -49,9 +51,9 @@ class Shared:
 
     def __init__(self, name: str, cluster: Cluster, state: Path) -> None:
         self._name, self._cluster, self._state = name, cluster, state
-        body = [name, asdict(cluster), str(state), agents.boot("", {})]
-        digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()[:16]
-        self.path = _runtime_folder() / f"{digest}.socket"
+        self._version = digest(str(state), agents.boot("", {}))
+        said = [getattr(cluster, each) for each in REACHED_BY]
+        self.path = _runtime_folder() / f"{digest(self._version, *said)}.socket"
         self._stream: socket.socket | None = None
         self._begun: subprocess.Popen[bytes] | None = None
         self._lock = FileLock(self.path.with_suffix(".lock"))
@@ -121,21 +123,10 @@ class Shared:
 
     def is_up(self) -> bool:
         """Return whether there is a process that has the connection."""
-        try:
-            self._connect().close()
-        except OSError:
-            return False
-        return True
+        return is_up(self.path, self._name, self._cluster)
 
     def _connect(self) -> socket.socket:
-        stream = socket.socket(socket.AF_UNIX)
-        try:
-            stream.connect(str(self.path))
-            Agent(stream).ask({"said": {"verb": "up"}}, b"", UP_S)  # one that ends accepts, too
-        except (OSError, Gone, ValueError) as error:
-            stream.close()
-            raise ConnectionError(str(error)) from error
-        return stream
+        return _connected(self.path, self._name, self._cluster)
 
     def _open(self) -> socket.socket:
         try:
@@ -169,6 +160,7 @@ class Shared:
             "cluster": asdict(self._cluster),
             "state": str(self._state),
             "path": str(self.path),
+            "version": self._version,
             "is_terminal": is_terminal,
         }
         process = subprocess.Popen(
@@ -188,7 +180,8 @@ class Shared:
         assert process.stdout is not None
         with process.stdout:
             line = process.stdout.readline()
-        if line == b"{}\n":
+        answer = json.loads(line) if line else {}
+        if answer.get("is_serving"):
             process.returncode = 0  # it lives on, and is not ours
             return
         code = process.wait()
@@ -197,7 +190,34 @@ class Shared:
                 f"the process that connects to {self._name} ended with {code}",
                 hint="this is a bug in Penstock: please report it",
             )
-        _checked(json.loads(line))
+        _checked(answer)
+
+
+def is_up(path: Path, name: str, cluster: Cluster) -> bool:
+    """Return whether a process answers at a socket."""
+    try:
+        _connected(path, name, cluster).close()
+    except OSError:
+        return False
+    return True
+
+
+def _connected(path: Path, name: str, cluster: Cluster) -> socket.socket:
+    """Return a stream to a process, which knows then for which cluster it is asked."""
+    stream = socket.socket(socket.AF_UNIX)
+    try:
+        stream.connect(str(path))
+        # One that ends accepts, too.
+        Agent(stream).ask({"name": name, "cluster": asdict(cluster)}, b"", UP_S)
+    except (OSError, Gone, ValueError) as error:
+        stream.close()
+        raise ConnectionError(str(error)) from error
+    return stream
+
+
+def digest(*what: object) -> str:
+    """Return a short name for values."""
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 
 def _checked(answer: Said) -> Said:

@@ -1,4 +1,4 @@
-"""A session on a remote: one connection that comes back by itself, and the program there."""
+"""A session on a remote: the program that serves there, over a connection that others use too."""
 
 import contextlib
 import json
@@ -15,61 +15,40 @@ from penstock import failpoint
 from penstock.errors import Denied, Lost, Unreachable
 from penstock.settings import Cluster
 from penstock.transport import agent as agents
-from penstock.transport import host as hosts
 from penstock.transport import login
 from penstock.transport.agent import Agent, Gone, Said, Silence
-from penstock.transport.cooldown import Cooldown, record_path
 from penstock.transport.library import paramiko
+from penstock.transport.trunk import BROKEN, Trunk
 
 IDLE_S = 20  # after such a time it is looked whether the connection still is one, before it is used
 # What may be asked twice needs no such look so soon: where the connection is gone, silence tells.
 SAFE_IDLE_S = 300
 PING_S = 10
-COUNTED_BYTES = 1 << 18
-BROKEN = (OSError, EOFError, paramiko.SSHException, ValueError)
 
 
 class Session:
-    """Ask the remote, over a connection that is made when it is needed."""
+    """Ask the program of a cluster, which is begun when it is needed."""
 
-    def __init__(
-        self,
-        name: str,
-        cluster: Cluster,
-        state: Path,
-        *,
-        ask: login.Asker | None = None,
-        config: Path | None = None,
-    ) -> None:
-        """``state`` is a folder of this machine that all processes of the user share."""
-        self.name, self._cluster, self._ask_user = name, cluster, ask
-        self._host = hosts.resolve(cluster, config=config)
-        self._state = state / str(self._host).replace("/", "_")
-        self._login = self._state.with_name(f"{self._state.name}.{name}.login.json")
+    def __init__(self, name: str, cluster: Cluster, trunk: Trunk) -> None:
+        self.name, self._cluster, self._trunk = name, cluster, trunk
+        self._host = trunk.host
+        self._login = trunk.state.with_name(f"{trunk.state.name}.{name}.login.json")
         self._lock = threading.RLock()
-        self._connection: login.Connection | None = None
+        self._connection: login.Connection | None = None  # on which its channel is
         self._channel: Any = None
         self._agent: Agent | None = None
-        self._used_at = 0.0
-
-    @property
-    def was_asked(self) -> bool:
-        """Return whether somebody typed something for this connection."""
-        return self._connection is not None and self._connection.was_asked
+        self._asked_at = self._used_at = 0.0
 
     def hello(self) -> Said:
         """Return what the remote said of itself."""
         with self._lock:
             return self._ready(IDLE_S).hello
 
-    def leave_terminal(self) -> None:
-        """Ask nobody any more: whoever could answer has gone on."""
-        self._ask_user = None
-
     def close(self) -> None:
-        """End the connection."""
+        """End the program there, and the connection."""
         with self._lock:
-            self._drop(is_silent=True)
+            self._drop()
+            self._trunk.close()
 
     def ask(
         self, said: Said, body: bytes = b"", *, timeout_s: float, is_safe: bool
@@ -94,11 +73,12 @@ class Session:
 
     def _once(self, agent: Agent, said: Said, body: bytes, timeout_s: float) -> tuple[Said, bytes]:
         names = [argv[0] for argv in said.get("argvs", [said.get("argv", [])]) if argv]
-        self._count(" ".join([said["verb"], *names]))
+        self._trunk.count(" ".join([said["verb"], *names]))
         failpoint.hit("ssh.asking")
+        self._asked_at = time.monotonic()
         answer, data = agent.ask(said, body, timeout_s)
         failpoint.hit("ssh.answered")
-        self._used_at = time.monotonic()
+        self._heard()
         self._keep_login(answer)
         return answer, data
 
@@ -116,10 +96,8 @@ class Session:
         """Return the program that serves there; connect and send it where that must be."""
         if self._agent is not None and self._is_well(self._agent, idle_s):
             return self._agent
-        if self._connection is None or not self._connection.is_open:
-            self._drop(is_silent=True)
-            self._connect()
-        self._agent = self._begin()
+        self._connection = self._trunk.connection(self._cluster.connect_s)
+        self._agent = self._begin(self._connection)
         return self._agent
 
     def _is_well(self, agent: Agent, idle_s: float) -> bool:
@@ -128,30 +106,19 @@ class Session:
             return False
         if time.monotonic() - self._used_at < idle_s:
             return True
-        self._count("ping")
+        self._trunk.count("ping")
+        self._asked_at = time.monotonic()
         try:
             agent.ask({"verb": "ping"}, b"", PING_S)
         except BROKEN as error:
             self._drop(is_silent=isinstance(error, TimeoutError))
             return False
-        self._used_at = time.monotonic()
+        self._heard()
         return True
 
-    def _connect(self) -> None:
-        is_attended = self._ask_user is not None
-        for one in self._host.chain:  # or a jump host hears of each try that will come to nothing
-            self._cooldown(one).check(str(one), is_attended=is_attended)
-        self._count("connect")
-        self._connection = login.connect(
-            self._host,
-            ask=self._ask_user,
-            timeout_s=self._cluster.connect_s,
-            trying=lambda one: self._cooldown(one).trying(str(one), is_attended=is_attended),
-        )
-        failpoint.hit("ssh.connected")
-
-    def _cooldown(self, host: hosts.Host) -> Cooldown:
-        return Cooldown(record_path(self._state.parent, str(host)))
+    def _heard(self) -> None:
+        self._used_at = time.monotonic()
+        self._trunk.hear()
 
     def _drop(self, *, is_silent: bool = False) -> None:
         """Give up the program there; the connection too, if it is closed or silent."""
@@ -160,19 +127,17 @@ class Session:
             with contextlib.suppress(*BROKEN):
                 self._channel.close()
             self._channel = None
-        if self._connection is not None and (is_silent or not self._connection.is_open):
-            with contextlib.suppress(*BROKEN):
-                self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None and (is_silent or not connection.is_open):
+            self._trunk.give_up(connection, self._asked_at)
 
     # --- the program that serves there
 
-    def _begin(self) -> Agent:
-        assert self._connection is not None
-        cluster = self._cluster
+    def _begin(self, connection: login.Connection) -> Agent:
+        cluster, self._asked_at = self._cluster, time.monotonic()
         try:
             line = agents.command(cluster.python)
-            self._channel = self._connection.command(line, cluster.connect_s)
+            self._channel = connection.command(line, cluster.connect_s)
             agent = Agent(self._channel)
             said = agent.begin(
                 path=cluster.path, is_login=cluster.login_shell, login=self._remembered()
@@ -183,12 +148,13 @@ class Session:
             self._drop()
             raise Unreachable(f"{self._host}: {error.what}", hint=error.hint) from error
         except BROKEN as error:
-            self._drop(is_silent=True)
+            # One that refuses a channel is not silent, and others have theirs.
+            self._drop(is_silent=not isinstance(error, paramiko.ChannelException))
             raise Unreachable(
                 f"{self._host} lets us in, but begins no command: {error or type(error).__name__}",
                 hint=f"does `ssh {self._host.name} true` end? a .bashrc may wait for something",
             ) from error
-        self._used_at = time.monotonic()
+        self._heard()
         self._keep_login(said)
         return agent
 
@@ -250,16 +216,6 @@ class Session:
         with contextlib.suppress(OSError):
             aside.write_text(text)
             aside.replace(path)
-
-    def _count(self, what: str) -> None:
-        """Note a connection, or a remote command: a line of a small file for each."""
-        path = self._state.with_name(self._state.name + ".asked")
-        with contextlib.suppress(OSError):  # a count is not worth a failure
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if path.exists() and path.stat().st_size > COUNTED_BYTES:
-                path.replace(path.with_name(path.name + ".1"))
-            with path.open("a") as file:
-                file.write(f"{time.time():.3f} {what}\n")
 
 
 def on_terminal() -> Callable[[str, list[tuple[str, bool]]], list[str]]:
