@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -302,16 +303,42 @@ def test_params_are_stored_as_given(local: Site) -> None:
     assert [run["params"]["x"] for run in runs] == [1, 1.5, True, None, "1", [1, "a"], {"k": "v"}]
 
 
-def test_run_that_nobody_hears_of_is_named_with_what_comes_of_it(local: Site) -> None:
+def silence(local: Site, **changed: str) -> None:
+    """Let good/2 be a run of which nobody has heard for ten minutes."""
     local.finish(GOOD)
     store = sqlite3.connect(local.root / ".penstock" / "penstock.db")
     with store:
         store.execute("UPDATE job_array SET intent = 'accepted'")
+        for name, one in changed.items():
+            for table in ("job_array", "submission"):
+                store.execute(f"UPDATE {table} SET {name} = ?", (one,))
         for table in ("run", "attempt"):
             store.execute(f"UPDATE {table} SET state = 'running', ended_at = NULL")
         store.execute("UPDATE attempt SET unknown_since = ? WHERE idx = 1", (time.time() - 600,))
     store.close()
     local.env = {"PENSTOCK_SCHEDULER": "slurm", "PATH": f"{local.bin}:{without_slurm(local)}"}
+
+
+def waited(told: dict[str, str]) -> timedelta:
+    return datetime.fromisoformat(told["lost_after"]) - datetime.fromisoformat(told["since"])
+
+
+def test_run_that_nobody_hears_of_is_waited_for_as_its_cluster_says(local: Site) -> None:
+    silence(local, cluster="big")
+    far = '[clusters.big]\nhost = "127.0.0.1"\nport = 1\n'
+    settings = local.root / "penstock.toml"
+    settings.write_text(f"{far}lost_after_s = 1000\n")
+    (told,) = local.json("status")["experiments"]
+    shown = local.json("show", "good/2")  # by its runner's last word, ten minutes later
+    assert waited(told["unknown"]) == timedelta(seconds=1000)
+    assert waited({"since": shown["unknown_since"], **shown}) < timedelta(seconds=1800)
+    assert "heard of them for 16 min 40 s" in local("daemon", "status").stdout
+    settings.write_text(f"{far}record_grace_s = 1000\n")
+    assert local.json("status")["experiments"][0]["unknown"] is None
+
+
+def test_run_that_nobody_hears_of_is_named_with_what_comes_of_it(local: Site) -> None:
+    silence(local)
     shown = local("status")
     assert "1 run not heard of, the first since" in shown.stdout
     assert "called lost after" in shown.stdout

@@ -1,7 +1,7 @@
 """Where settings come from, and which goes first."""
 
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from penstock.errors import SettingsError
 from penstock.settings import Cluster, Settings, files, known, schema
 
+OWN = [one.name for one in fields(Cluster) if one.default is None]
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 
 
@@ -176,6 +177,54 @@ def test_site_of_a_cluster_sets_its_floor_and_scratch(
     floor_s, there = files.of_site(site, "site.toml of big")
     on = files.load(project).on("big", home="/h", results="/r", floor_s=floor_s, scratch=there)
     assert (on.poll_s, on.scratch) == (poll_s, scratch)
+
+
+TWO = """
+lost_after_s = 7200
+templates = ["/t"]
+[clusters.big]
+host = "big"
+templates = ["/big", "/all"]
+poll_s = 20
+poll_max_s = 600
+beat_s = 5
+lost_after_s = 100
+accounting_lag_s = 300
+record_grace_s = 0
+[clusters.small]
+host = "small"
+templates = []
+"""
+
+
+def test_clusters_of_a_project_differ(project: Path) -> None:
+    (project / "penstock.toml").write_text(TWO)
+    files.load(project)  # and what is remembered says the same
+    found = files.load(project)
+    here, big, small = (
+        [getattr(found.at(name), key) for key in OWN] for name in ("", "big", "small")
+    )
+    assert here == [(Path("/t"),), 10, 120, 30, 7200, 60, 60]
+    assert big == [(Path("/big"), Path("/all")), 20, 600, 5, 100, 300, 0]
+    assert small == [(), *here[1:]], "what is not set is as in the project"
+    assert found.at("unknown") is found.at("") is found
+    for name in ("big", "small"):
+        on = found.on(name, home="/h", results="/r", floor_s=30)
+        assert on == replace(
+            found.at(name), home=Path("/h"), results=Path("/r"), scheduler="slurm", poll_s=30,
+            clusters={},
+        )  # fmt: skip
+
+
+def test_what_a_cluster_sets_has_the_bounds_of_the_project() -> None:
+    def bounds(kind: type) -> dict[str, object]:
+        return {
+            one.name: [value for key, value in one.metadata.items() if key != "description"]
+            for one in fields(kind)
+            if one.name in OWN
+        }
+
+    assert bounds(Cluster) == bounds(Settings)
 
 
 def test_broken_file_of_a_site_is_named() -> None:

@@ -160,9 +160,9 @@ def _facts(told: "Report", now: datetime) -> Iterator[tuple[str, str]]:
 
 def _waits(opened: "Project", told: "Report") -> Iterator[str]:
     now = opened.clock.now()
-    lost_s = opened.settings.lost_after_s
     for one in told.waiting:
         at = when(one.at, now)
+        lost_s = opened.settings.at(one.cluster).lost_after_s
         yield {
             "room": f"{count(one.runs, 'run')} wait for room; sent again after {at}: "
             f"{clean(one.detail)}",

@@ -68,7 +68,8 @@ def _as_data(opened: Project, whole: Detail, *, evidence: bool) -> dict[str, Any
     last = whole.last
     if last is not None and last.unknown_since and whole.run.state not in FINAL:
         found["unknown_since"] = last.unknown_since
-        found["lost_after"] = belief.lost_at(opened.settings, last.unknown_since, last.heard_at)
+        settings = opened.settings.at(whole.origin.cluster)
+        found["lost_after"] = belief.lost_at(settings, last.unknown_since, last.heard_at)
     return found
 
 
@@ -110,7 +111,8 @@ def _standing(opened: Project, whole: Detail, now: datetime) -> Iterator[tuple[s
     if last is None:
         return
     if last.unknown_since and run.state not in FINAL:
-        lost_at = belief.lost_at(opened.settings, last.unknown_since, last.heard_at)
+        settings = opened.settings.at(whole.origin.cluster)
+        lost_at = belief.lost_at(settings, last.unknown_since, last.heard_at)
         since = ago(last.unknown_since, now)
         yield "unknown", f"not heard of since {since}; its state is the last known"
         yield "lost", f"called so after {when(lost_at, now)}, if nobody hears of it"

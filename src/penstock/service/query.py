@@ -80,7 +80,7 @@ def standings(project: Project, experiment: str = "", *, why: bool = True) -> li
     if experiment and not counts:
         raise missing(project, experiment)
     names = dict.fromkeys(group.experiment for group in counts)
-    unknown = {it.experiment: it for it in silent}
+    unknown = {one: [it for it in silent if it.experiment == one] for one in names}
     return [
         Standing(
             one,
@@ -88,16 +88,24 @@ def standings(project: Project, experiment: str = "", *, why: bool = True) -> li
             tuple(group for group in waiting if group.experiment == one),
             tuple(group for group in ended if group.experiment == one),
             tuple(it for it in sending if _asks(it, name, one)),
-            unknown.get(one),
-            lost_at(project.settings, unknown[one].since) if one in unknown else None,
+            upcoming.together(unknown[one]),
+            min((_lost_at(project, it) for it in unknown[one]), default=None),
         )
         for one in names
     ]
 
 
-def _silent(project: Project) -> datetime:
-    """Return since when a run must be silent to be told of: a record may come a little late."""
-    return project.clock.now() - timedelta(seconds=project.settings.record_grace_s)
+def _lost_at(project: Project, found: Unknown) -> datetime:
+    return lost_at(project.settings.at(found.cluster), found.since)
+
+
+def _silent(project: Project) -> dict[str, datetime]:
+    """Return since when a run of a cluster must be silent to be told of: a record may come late."""
+    settings, now = project.settings, project.clock.now()
+    return {
+        name: now - timedelta(seconds=settings.at(name).record_grace_s)
+        for name in ("", *settings.clusters)
+    }
 
 
 def _asks(array: Sending, project: str, experiment: str) -> bool:

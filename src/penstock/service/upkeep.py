@@ -63,7 +63,7 @@ class Upkeep:
             return Upkeep(there)._step(there, force=force, act=act)  # noqa: SLF001  a sibling
         except PenstockError as error:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._looked(path, pace, changed=False, failed=True)
+            self._looked(pace, changed=False, failed=True, cluster=cluster)
             return Report(odd=[f"{cluster}: {error}"])
 
     def _step(self, project: Project, *, force: bool, act: bool) -> "Report":
@@ -76,11 +76,10 @@ class Upkeep:
             report = cycle(project.world, look=look, plan=look or act)
         except PenstockError:
             if look:
-                self._looked(self.path, pace, changed=False, failed=True)
+                self._looked(pace, changed=False, failed=True)
             raise
         if look and not report.is_other:
             self._looked(
-                self.path,
                 pace,
                 changed=bool(report.changed or report.sent),
                 failed=not report.polled,
@@ -104,9 +103,10 @@ class Upkeep:
         return folder / f"pace.{self.project.user}"
 
     def _looked(
-        self, path: Path, last: Pace, *, changed: bool, failed: bool, took_s: float = 0
+        self, last: Pace, *, changed: bool, failed: bool, took_s: float = 0, cluster: str = ""
     ) -> None:
-        settings = self.project.settings
+        settings = self.project.settings.at(cluster)
+        path = self._path(self.project.state_of(cluster)) if cluster else self.path
         now = self.project.clock.now()
         bounds = (settings.poll_s, max(settings.poll_s, settings.poll_max_s))
         pace = after(last, now, changed=changed, failed=failed, bounds_s=bounds, took_s=took_s)

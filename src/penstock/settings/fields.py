@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,16 +37,32 @@ class Cluster:
     scratch: str = _set("", "scratch folder of its compute nodes")
     python: str = _set("python3", "Python 3.6 or later there, on all nodes")
     path: tuple[str, ...] = _set((), "folders there, where sbatch and the like are")
-    poll_s: float = _set(0, "the shortest time between two looks at its queue; 0: as here", ge=0)
     login_shell: bool = _set(False, "take what a login shell there sets, always")
     connect_s: float = _set(20, "how long a step of connecting may take", ge=1)
     keep_s: float = _set(3600, "how long an unused connection is kept", ge=0)
+    # What a project has too. None: as there.
+    templates: tuple[str, ...] | None = _set(None, "folders here, in place of the project's")
+    poll_s: float | None = _set(None, "the shortest time between two looks at its queue", ge=1)
+    poll_max_s: float | None = _set(None, "the longest", ge=1)
+    beat_s: float | None = _set(None, "how often a run there says that it lives", ge=1)
+    lost_after_s: float | None = _set(None, "when a run there is called lost", ge=0)
+    accounting_lag_s: int | None = _set(None, "how late its accounting may hear of a job", ge=0)
+    record_grace_s: float | None = _set(None, "how late a record may come from there", ge=0)
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> "Cluster":
         """Return a cluster from values as JSON has them, checked before."""
-        lists = {key: tuple(plain[key]) for key in ("known_hosts", "path")}
+        lists = {key: tuple(one) for key, one in plain.items() if isinstance(one, list)}
         return cls(**{**plain, **lists})
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """Return what it has otherwise than its project."""
+        names = [one.name for one in fields(self) if one.default is None]
+        found = {key: one for key in names if (one := getattr(self, key)) is not None}
+        if self.templates is not None:
+            found["templates"] = tuple(map(Path, self.templates))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +126,11 @@ class Settings:
             },
         )
 
+    def at(self, cluster: str) -> "Settings":
+        """Return what is set for runs of a cluster; its folders only `on` knows."""
+        there = self.clusters.get(cluster)
+        return replace(self, **there.own) if there else self
+
     def on(
         self, cluster: str, *, home: str, results: str, floor_s: float = 0, scratch: str = ""
     ) -> "Settings":
@@ -117,15 +138,15 @@ class Settings:
 
         Its site says how often its queue may be looked at, and where the scratch folder is.
         """
-        there = self.clusters[cluster]
+        there, found = self.clusters[cluster], self.at(cluster)
         return replace(
-            self,
+            found,
             home=Path(home),
             results=Path(results),
             scheduler="slurm",
             scratch=there.scratch or scratch,
             python=there.python,
-            poll_s=max(there.poll_s or self.poll_s, floor_s),
+            poll_s=max(found.poll_s, floor_s),
             clusters={},
         )
 

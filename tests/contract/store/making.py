@@ -59,13 +59,14 @@ def ready(store: Store, **who: Any) -> list[ReadyRun]:
         return list(attempts.ready(view, **{**ME, **who}))
 
 
-def plan(store: Store, *, token: str = "", size: int | None = None) -> Array:
+def plan(store: Store, *, token: str = "", size: int | None = None, **who: Any) -> Array:
     """Plan one array of the runs that are ready."""
+    of = {**ME, **who}
     with store.write() as tx:
-        runs = tuple(attempts.ready(tx, **ME))[:size]
+        runs = tuple(attempts.ready(tx, **of))[:size]
         planned = PlannedArray(runs[0].stage, Request(cpus=2), runs, throttle=4)
         token = token or f"ps-{next(_serial)}"
-        return attempts.insert_array(tx, planned, token=token, now=NOW, **ME)
+        return attempts.insert_array(tx, planned, token=token, now=NOW, **of)
 
 
 def written(store: Store, write: Callable[..., Any], *args: Any, **named: Any) -> Any:

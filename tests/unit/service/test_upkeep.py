@@ -2,11 +2,17 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from penstock.errors import Unreachable
 from penstock.planning.pace import Pace
-from penstock.service.upkeep import read_pace, write_pace
+from penstock.service.project import Project
+from penstock.service.upkeep import Upkeep, read_pace, write_pace
+from penstock.settings import Cluster
+from penstock.testing.factories import make_settings
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -30,3 +36,25 @@ def test_pace_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     write_pace(tmp_path / "no" / "folder" / "pace", Pace(AT, 15))
     write_pace(tmp_path / "pace", Pace())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_each_cluster_that_is_away_is_tried_at_its_own_pace(tmp_path: Path) -> None:
+    def on(cluster: str) -> Any:
+        raise Unreachable(f"{cluster} does not answer")
+
+    clusters = {"big": Cluster(host="b", poll_s=100, poll_max_s=300), "small": Cluster(host="s")}
+    project = SimpleNamespace(
+        settings=make_settings(tmp_path, poll_s=5, poll_max_s=30, clusters=clusters),
+        clock=SimpleNamespace(now=lambda: AT),
+        user="alice",
+        state_of=lambda cluster: tmp_path / cluster,
+        on=on,
+    )
+    upkeep = Upkeep(cast("Project", project))
+    waits: dict[str, list[float]] = {}
+    for _ in range(3):
+        for name in clusters:
+            upkeep._far_step(name, force=True, act=False)
+            paced = read_pace(tmp_path / name / "pace.alice")
+            waits.setdefault(name, []).append(paced.wait_s)
+    assert waits == {"big": [200, 300, 300], "small": [10, 20, 30]}
