@@ -19,7 +19,7 @@ def choose(settings: Settings, transport: Transport, *, memory: Path | None = No
 
     Raises SettingsError where it is pyslurm, and that does not fit.
     """
-    name, reason = why(settings, transport)
+    name, reason, said = _asked(settings, transport)
     if name == "local":
         from penstock.scheduler.local import LocalScheduler  # noqa: PLC0415  Slurm can do without
 
@@ -27,30 +27,37 @@ def choose(settings: Settings, transport: Transport, *, memory: Path | None = No
     if settings.scheduler == pyslurm.NAME != name:
         raise SettingsError(reason, hint=GUIDE)
     kind = pyslurm.PyslurmScheduler if name == pyslurm.NAME else SlurmScheduler
-    return kind(
+    chosen = kind(
         transport,
         memory=memory or settings.home,
         way=config.way() if isinstance(transport, LocalTransport) else "",
         accounting_lag_s=settings.accounting_lag_s,
     )
+    chosen.hear_version(said)
+    return chosen
 
 
 def why(settings: Settings, transport: Transport) -> tuple[str, str]:
     """Return the scheduler's name, and the reason for it in words."""
+    return _asked(settings, transport)[:2]
+
+
+def _asked(settings: Settings, transport: Transport) -> tuple[str, str, str]:
+    """Return the name, the reason, and what sbatch said of its version if that was asked."""
     if settings.scheduler in ("slurm", "local"):
-        return settings.scheduler, f"`scheduler` is set to {settings.scheduler}"
+        return settings.scheduler, f"`scheduler` is set to {settings.scheduler}", ""
     try:
         said = transport.run(["sbatch", "--version"], timeout_s=30).out
     except TransportError as error:
         if isinstance(error.__cause__, FileNotFoundError) and settings.scheduler == "auto":
-            return "local", "there is no sbatch on PATH, so runs are processes of this machine"
+            return "local", "there is no sbatch on PATH, so runs are processes of this machine", ""
         said = ""
     misfit = _misfit(said, transport)
     is_auto = settings.scheduler == "auto"
     begin = "sbatch is on PATH" if is_auto else f"`scheduler` is set to {settings.scheduler}"
     if misfit:
-        return "slurm", f"{begin}, and {misfit}"
-    return pyslurm.NAME, f"{begin}, and pyslurm is of the version that sbatch has"
+        return "slurm", f"{begin}, and {misfit}", said
+    return pyslurm.NAME, f"{begin}, and pyslurm is of the version that sbatch has", said
 
 
 def _misfit(said: str, transport: Transport) -> str:

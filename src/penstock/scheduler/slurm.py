@@ -96,8 +96,12 @@ class SlurmScheduler:
 
     @cached_property
     def _version(self) -> tuple[int, ...]:
-        numbers = re.findall(r"\d+", self._ask(*VERSION).out)
-        return tuple(int(number) for number in numbers[:3])
+        return _version(self._ask(*VERSION).out)
+
+    def hear_version(self, said: str) -> None:
+        """Take what ``sbatch --version`` has said already, if it did."""
+        if version := _version(said):
+            self._version = version
 
     def _history_fields(self) -> frozenset[str]:
         """Return the fields that sacct knows; none where there is no accounting.
@@ -383,6 +387,10 @@ def _joined(at: datetime, polls: Iterable[Poll]) -> Poll:
     polls = list(polls)
     tasks = tuple(task for poll in polls for task in poll.tasks)
     return Poll(at, tasks, "sacct", tuple(dict.fromkeys(odd for poll in polls for odd in poll.odd)))
+
+
+def _version(said: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", said)[:3])
 
 
 def _number(text: str, default: int) -> int:

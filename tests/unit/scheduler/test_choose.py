@@ -10,6 +10,7 @@ from penstock.scheduler.slurm import SlurmScheduler
 from penstock.settings import Settings
 from penstock.transport.local import LocalTransport
 from penstock.transport.protocol import Finished
+from tests.unit.scheduler.test_slurm import Answer, Scripted, ok
 
 
 class Answering(LocalTransport):
@@ -50,3 +51,13 @@ def test_what_is_set_is_taken(tmp_path: Path, name: Literal["slurm", "local"], k
     settings = make_settings(tmp_path, name)
     assert isinstance(choose(settings, Answering(FileNotFoundError())), kind)
     assert "is set" in why(settings, Answering())[1]
+
+
+@pytest.mark.parametrize("first, asked", [(ok("slurm 23.11.4\n"), 1), (TransportError("slow"), 2)])
+def test_version_is_asked_once(tmp_path: Path, first: Answer, asked: int) -> None:
+    transport = Scripted({"sbatch --version": first})
+    scheduler = choose(make_settings(tmp_path), transport)
+    transport.answers["sbatch --version"] = ok("slurm 23.11.4\n")
+    assert scheduler.capabilities().version == (23, 11, 4)
+    scheduler.limits()
+    assert transport.calls.count(["sbatch", "--version"]) == asked
