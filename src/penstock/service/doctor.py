@@ -33,6 +33,17 @@ LITTLE_BYTES, LITTLE_SHARE = 1 << 30, 0.03  # of a file system; less than one of
 LITTLE_FILES = 10_000
 WRONG_S = 5.0  # clocks that differ by more are told of
 GIB = 1 << 30
+# What its scheduler does without is told from what would end a command (see scheduler/pyslurm.py).
+DONE_WITHOUT = 3
+LOAD = f"""
+import sys
+try:
+    import pyslurm
+except (ImportError, OSError) as error:
+    print(error, file=sys.stderr)
+    sys.exit({DONE_WITHOUT})
+print(pyslurm.__version__)
+"""
 TRY_JOB = "`penstock doctor --job` sends a job that tries"
 
 
@@ -255,18 +266,23 @@ def _clocks(whose: str, ahead_s: float) -> Finding:
 
 def _scheduler(visit: Visit) -> Iterator[Finding]:
     name, reason = visit.chosen
-    yield ok("scheduler", f"{name}: {reason}")
     if name != pyslurm.NAME:
+        yield ok("scheduler", f"{name}: {reason}")
         return
     # In a process of its own: Slurm's library ends one in which it finds no configuration.
-    words = [sys.executable, "-c", "import pyslurm; print(pyslurm.__version__)"]
+    words = [sys.executable, "-c", LOAD]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode == 0:
+        yield ok("scheduler", f"{name}: {reason}")
         yield ok("pyslurm", done.stdout.strip())
+        return
+    said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+    why = f"pyslurm cannot be loaded: {said}"
+    advice = 'build it anew (docs/guides/pyslurm.md), or set `scheduler = "slurm"`'
+    if done.returncode == DONE_WITHOUT and visit.project.settings.scheduler == "auto":
+        yield warn("scheduler", f"slurm: {why}; Slurm's commands are used", advice)
     else:
-        why = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        advice = 'build it anew (docs/guides/pyslurm.md), or set `scheduler = "slurm"`'
-        yield fail("pyslurm", f"it cannot be loaded: {why}", advice)
+        yield fail("scheduler", f"{name}: {why}", advice)
 
 
 def _slurm(visit: Visit) -> Iterator[Finding]:

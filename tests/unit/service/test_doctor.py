@@ -3,8 +3,10 @@
 import json
 import os
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from penstock.service.doctor import Finding, Level
 from penstock.service.probe import Locks, Report
 from penstock.service.project import Project
 from penstock.settings.files import origins
+from penstock.testing import programs
 
 
 @pytest.fixture
@@ -72,6 +75,54 @@ def test_scheduler_that_is_not_there_is_told_with_what_to_do(
     assert seen["slurm"].level is Level.FAIL
     assert "no program named sbatch" in seen["slurm"].said
     assert "Slurm module" in seen["slurm"].advice
+
+
+@pytest.fixture
+def pyslurm(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Slurm, and the file of a pyslurm of its version."""
+    programs.install(tmp_path / "bin", tmp_path / "state")
+    (tmp_path / "site" / "pyslurm-22.5.1.dist-info").mkdir(parents=True)
+    about = "Metadata-Version: 2.1\nName: pyslurm\nVersion: 22.5.1\n"
+    (tmp_path / "site" / "pyslurm-22.5.1.dist-info" / "METADATA").write_text(about)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.delitem(sys.modules, "pyslurm", raising=False)
+    return tmp_path / "site" / "pyslurm.py"
+
+
+BROKEN = "raise ImportError('libslurmfull.so: not found')"
+
+
+@pytest.mark.parametrize(
+    "module, name, level, said",
+    [
+        ("__version__ = '22.5.1'", "auto", Level.OK, "pyslurm: sbatch is on PATH, and pyslurm is"),
+        (BROKEN, "auto", Level.WARN,
+         "slurm: pyslurm cannot be loaded: libslurmfull.so: not found; Slurm's commands are used"),
+        (BROKEN, "pyslurm", Level.FAIL, "pyslurm: pyslurm cannot be loaded: libslurmfull.so"),
+        ("raise SystemExit('fatal: no configuration')", "auto", Level.FAIL, "fatal: no config"),
+    ],
+)  # fmt: skip
+def test_pyslurm_that_cannot_be_loaded_is_a_failure_only_where_it_is_needed(
+    project: Project, pyslurm: Path, module: str, name: Any, level: Level, said: str
+) -> None:
+    pyslurm.write_text(module)
+    asked = replace(project, settings=replace(project.settings, scheduler=name))
+    findings = list(doctor._scheduler(doctor.Visit(asked)))
+    assert findings[0].level is level
+    assert said in findings[0].said
+    assert ("build it anew" in findings[0].advice) is (level is not Level.OK)
+    assert [one.said for one in findings[1:]] == ([] if level is not Level.OK else ["22.5.1"])
+
+
+def test_pyslurm_that_is_done_without_lets_the_doctor_end_well(
+    project: Project, pyslurm: Path
+) -> None:
+    pyslurm.write_text(BROKEN)
+    seen = found(replace(project, settings=replace(project.settings, scheduler="auto")))
+    assert Level.FAIL not in {one.level for one in seen.values()}, seen
+    assert seen["slurm"].said.startswith("22.5.8 answers")
 
 
 def test_room_that_is_little_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
