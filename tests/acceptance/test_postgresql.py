@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,6 +12,7 @@ import pytest
 from tests import postgresql
 from tests.acceptance.conftest import Site, local_site
 from tests.postgresql import Server
+from tests.sshd import Proxy
 
 SECRET = "hunter2%"
 SWEEP = """
@@ -112,6 +114,37 @@ def test_server_that_is_restarted_again_and_again_costs_nothing(site: Site, serv
     assert ran(site) == 6
     assert "hunter2" not in site.daemon_said
     assert "whole" in site("store", "check").stderr
+
+
+@pytest.fixture
+def firewall(site: Site, server: Server) -> Iterator[Proxy]:
+    """Something before the server that can drop all silently; two seconds are waited for it."""
+    proxy = Proxy(server.port)
+    site.env["PENSTOCK_STORE"] = (
+        site.env["PENSTOCK_STORE"].replace(f":{server.port}/", f":{proxy.port}/")
+        + "?connect_timeout=2"
+    )
+    yield proxy
+    proxy.close()
+
+
+def test_firewall_that_drops_silently_is_waited_for_no_longer_than_asked(
+    site: Site, firewall: Proxy
+) -> None:
+    site.finish(spec(site))
+    firewall.is_silent = True
+    for words in (("status",), ("submit", "sweep.yaml"), ("tick",)):
+        began = time.monotonic()
+        said = site(*words, code=6)
+        assert time.monotonic() - began < 10
+        assert said.stdout == ""
+        assert said.stderr.count("penstock: ") == 1
+        assert "does not answer" in said.stderr
+        assert "a firewall between?" in said.stderr
+        assert "hunter2" not in said.stderr
+    firewall.is_silent = False
+    assert len(site.json("runs")) == 6
+    assert ran(site) == 6
 
 
 def tick(site: Site) -> "subprocess.CompletedProcess[str]":
