@@ -44,8 +44,14 @@ def far(project: Project) -> list[str]:
         try:
             on(project.on(name), name)
         except PenstockError as error:
-            odd.append(f"{name}: {error}")
+            odd.append(named(name, error))
     return odd
+
+
+def named(cluster: str, error: PenstockError) -> str:
+    """Return what went wrong with a cluster; what is wrong with a file there names it already."""
+    said = str(error)
+    return said if said.startswith(f"{cluster}:") else f"{cluster}: {said}"
 
 
 def on(there: Project, cluster: str) -> None:

@@ -64,7 +64,7 @@ class Upkeep:
         except PenstockError as error:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._looked(pace, changed=False, failed=True, cluster=cluster)
-            return Report(odd=[f"{cluster}: {error}"])
+            return Report(odd=[search.named(cluster, error)])
 
     def _step(self, project: Project, *, force: bool, act: bool) -> "Report":
         from penstock.reconciler.cycle import cycle  # noqa: PLC0415  queries do without it
