@@ -243,6 +243,18 @@ def memory(project: Path) -> list[Path]:
     return sorted((project.parent / "cache" / "penstock" / "settings").glob("*.json"))
 
 
+def test_folders_of_templates_start_at_the_root(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    (project / "penstock.toml").write_text(
+        f"templates = ['t', '/t', '~/t']\n{CLUSTER}templates = ['big']\n"
+    )
+    found = files.load(project)
+    assert found.templates == (project / "t", Path("/t"), Path("/home/me/t"))
+    assert found.at("big").templates == (project / "big",)
+
+
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make each check fail."""

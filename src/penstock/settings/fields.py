@@ -109,6 +109,8 @@ class Settings:
         """Let relative folders start at the root."""
         object.__setattr__(self, "home", self.root / self.home)
         object.__setattr__(self, "results", self.root / self.results)
+        templates = tuple(self.root / folder.expanduser() for folder in self.templates)
+        object.__setattr__(self, "templates", templates)
 
     @classmethod
     def of(cls, plain: Mapping[str, Any], root: Path) -> "Settings":
