@@ -316,6 +316,8 @@ def silence(local: Site, **changed: str) -> None:
             store.execute(f"UPDATE {table} SET state = 'running', ended_at = NULL")
         store.execute("UPDATE attempt SET unknown_since = ? WHERE idx = 1", (time.time() - 600,))
     store.close()
+    for pace in (local.root / ".penstock").glob("pace.*"):
+        pace.unlink()  # the next look is due
     local.env = {"PENSTOCK_SCHEDULER": "slurm", "PATH": f"{local.bin}:{without_slurm(local)}"}
 
 
@@ -342,16 +344,22 @@ def test_run_that_nobody_hears_of_is_named_with_what_comes_of_it(local: Site) ->
     shown = local("status")
     assert "1 run not heard of, the first since" in shown.stdout
     assert "called lost after" in shown.stdout
+    assert "and not while the queue does not answer" in shown.stdout
     assert "penstock show good/2 --evidence" in shown.stdout
     (told,) = local.json("status")["experiments"]
     assert (told["unknown"]["runs"], told["unknown"]["example"]) == (1, "good/2")
     whole = local("show", "good/2", "--evidence").stdout
     assert "its state is the last known" in whole
-    assert "if nobody hears of it" in whole
+    assert "if nobody hears of it, and not while the queue does not answer" in whole
     assert "sacct -j" in whole
     assert "that is final, whatever others say" in whole
     assert "its runner was heard of last at" in whole
     data = local.json("show", "good/2", "--evidence")
     assert data["lost_after"] > data["unknown_since"]
+    assert data["unanswered"] == told["unknown"]["unanswered"] == "queue"
+    assert data["lost_after"] == told["unknown"]["lost_after"]
+    daemon = local("daemon", "status").stdout
+    assert "if nobody hears of it, and not while the queue does not answer" in daemon
+    assert local.json("daemon", "status")["unknown"] == told["unknown"]
     assert all(one["why"] for one in data["evidence"])
     assert "unknown_since" not in local.json("show", "good/1")

@@ -119,6 +119,8 @@ def status(
 
 
 def _as_data(told: "Report") -> dict[str, Any]:
+    from penstock.cli.status import unheard  # noqa: PLC0415
+
     life = told.life
     return {
         "running": life is not None,
@@ -131,6 +133,7 @@ def _as_data(told: "Report") -> dict[str, Any]:
         "next_look": told.next_look,
         "load": asdict(told.load),
         "waiting": [asdict(one) for one in told.waiting],
+        "unknown": unheard(told.unknown),
         "log": told.log,
     }
 
@@ -162,7 +165,6 @@ def _waits(opened: "Project", told: "Report") -> Iterator[str]:
     now = opened.clock.now()
     for one in told.waiting:
         at = when(one.at, now)
-        lost_s = opened.settings.at(one.cluster).lost_after_s
         yield {
             "room": f"{count(one.runs, 'run')} wait for room; sent again after {at}: "
             f"{clean(one.detail)}",
@@ -170,9 +172,16 @@ def _waits(opened: "Project", told: "Report") -> Iterator[str]:
             "sending": f"{count(one.runs, 'run')} were perhaps sent at {at}, and are looked up; "
             "`penstock resolve` tells more",
             "ending": f"{count(one.runs, 'run')} have ended, and their record is waited for",
-            "unknown": f"{count(one.runs, 'run')} not heard of, the first since {at}; called lost "
-            f"when nobody has heard of them for {duration(lost_s)}",
         }[one.what]
+    if told.unknown:
+        from penstock.service.belief import while_unanswered  # noqa: PLC0415
+
+        silent = told.unknown
+        since, lost = when(silent.since, now), when(silent.lost_at, now)
+        yield (
+            f"{count(silent.runs, 'run')} not heard of, the first since {since}; called lost after "
+            f"{lost} if nobody hears of it{while_unanswered(silent.unanswered)}"
+        )
 
 
 @app.command()

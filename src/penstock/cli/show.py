@@ -15,12 +15,13 @@ from penstock.cli.output import Column, data, facts, paint, state_colour
 from penstock.cli.text import ago, clean, count, duration, number, size, value, when
 from penstock.model.spec import Request
 from penstock.model.state import FINAL, State
+from penstock.planning.pace import Pace
 from penstock.service import advice, belief, query
 from penstock.service import logs as logs_service
 from penstock.service.project import Project
 from penstock.service.query import Detail
 from penstock.service.reasons import explain
-from penstock.service.upkeep import Upkeep, freshen, read_pace
+from penstock.service.upkeep import Upkeep, freshen, pace_of, read_pace
 from penstock.store.detail import AttemptRow
 from penstock.wire import argv
 
@@ -66,10 +67,11 @@ def _as_data(opened: Project, whole: Detail, *, evidence: bool) -> dict[str, Any
             {**asdict(one), "why": belief.why(one.source, one.word)} for one in whole.evidence
         ]
     last = whole.last
-    if last is not None and last.unknown_since and whole.run.state not in FINAL:
-        found["unknown_since"] = last.unknown_since
-        settings = opened.settings.at(whole.origin.cluster)
-        found["lost_after"] = belief.lost_at(settings, last.unknown_since, last.heard_at)
+    if last is not None and last.unknown_since and belief.is_unheard(last):
+        settings, pace = opened.settings.at(whole.origin.cluster), _pace(opened, whole)
+        found["unknown_since"] = since = last.unknown_since
+        found["lost_after"] = belief.lost_at(settings, pace, since, last.heard_at)
+        found["unanswered"] = pace.unanswered or None
     return found
 
 
@@ -110,12 +112,12 @@ def _standing(opened: Project, whole: Detail, now: datetime) -> Iterator[tuple[s
         yield "waits", logs_service.why_waiting(whole)
     if last is None:
         return
-    if last.unknown_since and run.state not in FINAL:
-        settings = opened.settings.at(whole.origin.cluster)
-        lost_at = belief.lost_at(settings, last.unknown_since, last.heard_at)
-        since = ago(last.unknown_since, now)
+    if last.unknown_since and belief.is_unheard(last):
+        settings, pace = opened.settings.at(whole.origin.cluster), _pace(opened, whole)
+        lost_at = belief.lost_at(settings, pace, last.unknown_since, last.heard_at)
+        since, unless = ago(last.unknown_since, now), belief.while_unanswered(pace.unanswered)
         yield "unknown", f"not heard of since {since}; its state is the last known"
-        yield "lost", f"called so after {when(lost_at, now)}, if nobody hears of it"
+        yield "lost", f"called so after {when(lost_at, now)}, if nobody hears of it{unless}"
         yield "next", belief.unknown_next(last)
     yield "ended with", advice.how_it_ended(last)
     yield "attempt", _ordinal(last)
@@ -128,6 +130,10 @@ def _standing(opened: Project, whole: Detail, now: datetime) -> Iterator[tuple[s
     yield "cpu time", _cpu(last, took(run, now))
     if last.bad_lines:
         yield "damaged", f"{last.bad_lines} lines of its record could not be read, and do not count"
+
+
+def _pace(opened: Project, whole: Detail) -> Pace:
+    return pace_of(opened, whole.origin.cluster, whole.origin.owner)
 
 
 def _ordinal(last: AttemptRow) -> str:

@@ -11,7 +11,8 @@ from penstock.cli.output import Column
 from penstock.cli.text import clean, count
 from penstock.model.state import State
 from penstock.service import query
-from penstock.service.query import Standing
+from penstock.service.belief import while_unanswered
+from penstock.service.query import Silence, Standing
 from penstock.service.reasons import Who, explain
 from penstock.service.upkeep import freshen
 from penstock.store.detail import Group
@@ -71,18 +72,24 @@ def as_data(one: Standing) -> dict[str, Any]:
             {"state": group.state, "cause": group.why, "runs": group.count, "example": name(group)}
             for group in one.ended
         ],
-        "unknown": None
-        if one.unknown is None
-        else {
-            "runs": one.unknown.runs,
-            "since": one.unknown.since,
-            "lost_after": one.lost_at,
-            "example": f"{one.experiment}/{one.unknown.example}",
-        },
+        "unknown": unheard(one.unknown),
         "to_resolve": [
             {"token": array.token, "runs": array.size, "sent_at": array.sent_at}
             for array in one.asking
         ],
+    }
+
+
+def unheard(one: Silence | None) -> dict[str, Any] | None:
+    """Return which runs nobody has heard of, for JSON."""
+    if one is None:
+        return None
+    return {
+        "runs": one.runs,
+        "since": one.since,
+        "lost_after": one.lost_at,
+        "unanswered": one.unanswered or None,
+        "example": one.example,
     }
 
 
@@ -137,18 +144,16 @@ def waits(one: Standing) -> list[str]:
             why = f"{group.state}: {clean(_reason(group))}{end}"
             alike[why] = alike.get(why, 0) + group.count
     lines += [f"{one.experiment}: {count(many, 'run')} {why}" for why, many in alike.items()]
-    lines += [_unheard(one)] if one.unknown else []
+    lines += [_unheard(one.experiment, one.unknown)] if one.unknown else []
     return lines + [_asking(array) for array in one.asking]
 
 
-def _unheard(one: Standing) -> str:
-    assert one.unknown is not None
-    assert one.lost_at is not None
-    since, lost = (at.astimezone() for at in (one.unknown.since, one.lost_at))
+def _unheard(experiment: str, one: Silence) -> str:
+    since, lost = (at.astimezone() for at in (one.since, one.lost_at))
     return (
-        f"{one.experiment}: {count(one.unknown.runs, 'run')} not heard of, the first since "
-        f"{since:%b %d %H:%M}; called lost after {lost:%b %d %H:%M} if nobody hears of it; "
-        f"`penstock show {one.experiment}/{one.unknown.example} --evidence`"
+        f"{experiment}: {count(one.runs, 'run')} not heard of, the first since "
+        f"{since:%b %d %H:%M}; called lost after {lost:%b %d %H:%M} if nobody hears of it"
+        f"{while_unanswered(one.unanswered)}; `penstock show {one.example} --evidence`"
     )
 
 

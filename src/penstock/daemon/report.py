@@ -11,9 +11,10 @@ from penstock.daemon.process import life_of, log_of
 from penstock.reconciler.world import is_gone
 from penstock.scheduler import counted
 from penstock.scheduler.counted import Asked
-from penstock.service import doctor
+from penstock.service import doctor, query
 from penstock.service.doctor import Finding
 from penstock.service.project import Project
+from penstock.service.query import Silence
 from penstock.service.upkeep import Upkeep, read_pace
 from penstock.store import recovery, upcoming
 from penstock.store.upcoming import Waiting
@@ -43,6 +44,7 @@ class Report:
     next_look: datetime | None
     load: Load
     waiting: tuple[Waiting, ...]
+    unknown: Silence | None
 
 
 def report(project: Project) -> Report:
@@ -64,6 +66,7 @@ def report(project: Project) -> Report:
         next_look=pace.at + timedelta(seconds=pace.wait_s) if pace.at else None,
         load=load(asked, ended, now),
         waiting=tuple(waiting),
+        unknown=query.silence(project, owner=project.user),
     )
 
 

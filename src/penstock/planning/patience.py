@@ -9,6 +9,7 @@ from penstock.model.evidence import Known
 # What another process noted is by its clock, which may be minutes behind: then waits are longer.
 UNSURE_TIMES: Final = 10
 UNSURE_AT_MOST: Final = timedelta(minutes=10)  # … by so much
+WAITING_FOR_RECORD: Final = "waiting for the record"  # why an attempt is ENDING
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,16 @@ class Policy:
     lost_after: timedelta  # how long nobody may have heard of a run
     has_accounting: bool
     uid: int  # the user's own
+
+
+def lost_at(
+    since: datetime, heard_at: datetime | None, lost_after: timedelta, absent_after: timedelta
+) -> datetime:
+    """Return when an attempt that nobody hears of is called lost, at the earliest.
+
+    ``since``: when it was first missed. ``heard_at``: when its runner was heard of last.
+    """
+    return max(since, heard_at or since) + max(lost_after, absent_after)
 
 
 def waited(known: Known, now: datetime, patience: timedelta) -> bool:

@@ -18,12 +18,11 @@ from typing import Final
 from penstock.model.evidence import Evidence, Exit, Known, Task, Transition
 from penstock.model.state import Cause, Kind, State, Word, cancelled_by, is_held, word
 from penstock.planning.ending import CLOCKS_DIFFER, final, from_exit, is_launch_failure, move, plain
-from penstock.planning.patience import Policy, waited
+from penstock.planning.patience import WAITING_FOR_RECORD, Policy, lost_at, waited
 
 LONG_AGO: Final = timedelta(hours=1)  # by no clock of ours less: it may be wrong by minutes
 SIGTERM: Final = 15
 TERMED: Final = "SIGTERM came; this cluster has no accounting that tells why"
-WAITING_FOR_RECORD: Final = "waiting for the record"
 
 
 class Ask:
@@ -146,8 +145,8 @@ def _by_absence(
         return _by_last_word(known, last)
     if _was_withdrawn(known, seen):
         return _withdrawn(known, policy, now)
-    heard_at = max(since, seen.sighting.heard_at) if seen.sighting else since
-    is_long = now - heard_at >= max(policy.lost_after, policy.absent_after)
+    heard_at = seen.sighting.heard_at if seen.sighting else None
+    is_long = now >= lost_at(since, heard_at, policy.lost_after, policy.absent_after)
     if is_long and not _waits_elsewhere(seen):
         why = ("silence", f"since {since:%Y-%m-%d %H:%M:%S}Z")
         return replace(move(known, State.FAILED, "", why), cause=Cause.LOST, ended_at=now)

@@ -47,6 +47,7 @@ class Report:
     sent: list[send.Sent] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)  # what could not be asked, and why
     polled: bool = False
+    has_history: bool | None = None  # whether the accounting answered; None: it was not asked
     look_s: float = 0  # that the scheduler took to answer
     is_told: bool = True  # to runners: what is over
     collected_at: datetime | None = None  # before this all that was written was read
@@ -309,7 +310,9 @@ def _settle_by_history(
         poll = world.scheduler.history(jobs, since=since - timedelta(hours=1))
     except SchedulerError as error:
         report.odd.append(str(error))
+        report.has_history = False
         return
+    report.has_history = True
     history = observe.sort(poll, arrays.values())
     queue = observe.sort(queue.poll, arrays.values(), history.submits())  # renamed, and requeued
     now = world.clock.now()

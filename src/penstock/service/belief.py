@@ -2,6 +2,9 @@
 
 from datetime import datetime, timedelta
 
+from penstock.model.state import FINAL, State
+from penstock.planning import patience
+from penstock.planning.pace import Pace
 from penstock.settings import Settings
 from penstock.store.detail import AttemptRow
 
@@ -32,9 +35,27 @@ def why(source: str, word: str) -> str:
     return _WHY.get(source, "")
 
 
-def lost_at(settings: Settings, since: datetime, heard_at: datetime | None = None) -> datetime:
+MIN_JOB_AGE_S = 300  # Slurm's own, where no look has told this cluster's
+
+
+def is_unheard(attempt: AttemptRow) -> bool:
+    """Return whether nobody knows how an attempt stands; a record that is awaited is no silence."""
+    is_ending = attempt.state is State.ENDING and attempt.reason == patience.WAITING_FOR_RECORD
+    return attempt.unknown_since is not None and attempt.state not in FINAL and not is_ending
+
+
+def lost_at(settings: Settings, pace: Pace, since: datetime, heard_at: datetime | None) -> datetime:
     """Return when a run that nobody hears of is called lost, at the earliest."""
-    return max(since, heard_at or since) + timedelta(seconds=settings.lost_after_s)
+    absent_s = pace.absent_s
+    if absent_s is None:
+        absent_s = MIN_JOB_AGE_S + settings.accounting_lag_s
+    lost_after = timedelta(seconds=settings.lost_after_s)
+    return patience.lost_at(since, heard_at, lost_after, timedelta(seconds=absent_s))
+
+
+def while_unanswered(unanswered: str) -> str:
+    """Return what keeps a run from being called lost, in words; empty: nothing."""
+    return f", and not while the {unanswered} does not answer" if unanswered else ""
 
 
 def unknown_next(attempt: AttemptRow) -> str:

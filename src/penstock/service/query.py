@@ -1,6 +1,7 @@
 """Ask the record: runs by a filter, one run in whole, how experiments stand."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 from penstock.errors import NotFoundError
 from penstock.model.run import RunRow
 from penstock.model.state import FINAL, State
-from penstock.service.belief import lost_at
+from penstock.service import belief
 from penstock.service.project import Project
+from penstock.service.upkeep import pace_of
 from penstock.store import detail, resolutions, search, upcoming
 from penstock.store.detail import AttemptRow, EvidenceRow, Group, MetricRow, Origin, OutputRow
 from penstock.store.resolutions import Sending
@@ -38,6 +40,17 @@ class Detail:
 
 
 @dataclass(frozen=True)
+class Silence:
+    """Runs that nobody has heard of for a while, and what becomes of them."""
+
+    runs: int
+    since: datetime  # of the first
+    example: str  # one of them
+    lost_at: datetime  # when the first of them is called lost, at the earliest
+    unanswered: str  # who has to answer before that: "queue", "accounting" or nobody
+
+
+@dataclass(frozen=True)
 class Standing:
     """How the runs of an experiment stand."""
 
@@ -46,8 +59,7 @@ class Standing:
     waiting: tuple[Group, ...] = ()
     ended: tuple[Group, ...] = ()
     asking: tuple[Sending, ...] = ()  # arrays of which only their user can know what became
-    unknown: Unknown | None = None  # runs that nobody has heard of for a while
-    lost_at: datetime | None = None  # when the first of them is called lost, at the earliest
+    unknown: Silence | None = None
 
     @property
     def total(self) -> int:
@@ -80,7 +92,6 @@ def standings(project: Project, experiment: str = "", *, why: bool = True) -> li
     if experiment and not counts:
         raise missing(project, experiment)
     names = dict.fromkeys(group.experiment for group in counts)
-    unknown = {one: [it for it in silent if it.experiment == one] for one in names}
     return [
         Standing(
             one,
@@ -88,15 +99,37 @@ def standings(project: Project, experiment: str = "", *, why: bool = True) -> li
             tuple(group for group in waiting if group.experiment == one),
             tuple(group for group in ended if group.experiment == one),
             tuple(it for it in sending if _asks(it, name, one)),
-            upcoming.together(unknown[one]),
-            min((_lost_at(project, it) for it in unknown[one]), default=None),
+            _silence(project, [it for it in silent if it.experiment == one]),
         )
         for one in names
     ]
 
 
-def _lost_at(project: Project, found: Unknown) -> datetime:
-    return lost_at(project.settings.at(found.cluster), found.since)
+def silence(project: Project, *, owner: str) -> Silence | None:
+    """Return which of somebody's runs nobody has heard of."""
+    name = project.settings.project_name
+    with project.store.read() as view:
+        found = upcoming.unknown(view, name, before=_silent(project))
+    return _silence(project, [one for one in found if one.owner == owner])
+
+
+def _silence(project: Project, found: Sequence[Unknown]) -> Silence | None:
+    if not found:
+        return None
+    ends = []
+    for one in found:
+        pace = pace_of(project, one.cluster, one.owner)
+        settings = project.settings.at(one.cluster)
+        lost_at = belief.lost_at(settings, pace, one.silent_at, None)
+        ends.append((lost_at, pace.unanswered))
+    lost_at, unanswered = min(ends)
+    return Silence(
+        sum(one.runs for one in found),
+        min(one.since for one in found),
+        f"{found[0].experiment}/{found[0].example}",
+        lost_at,
+        unanswered,
+    )
 
 
 def _silent(project: Project) -> dict[str, datetime]:

@@ -6,19 +6,22 @@ scheduler is not asked more often because more commands run.
 
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock import aside
 from penstock.clock import moment, stamp
 from penstock.errors import PenstockError
-from penstock.planning.pace import Pace, after
+from penstock.planning.pace import Pace, accounted, after
 from penstock.service.project import Project
 from penstock.store import attempts
 
 if TYPE_CHECKING:
     from penstock.reconciler.cycle import Report
+
+# What a pace has of times, in its file.
+TIMES = ("at", "answered_at", "accounting_at", "accounting_answered_at")
 
 
 @dataclass
@@ -63,7 +66,8 @@ class Upkeep:
             return Upkeep(there)._step(there, force=force, act=act)  # noqa: SLF001  a sibling
         except PenstockError as error:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._looked(pace, changed=False, failed=True, cluster=cluster)
+            looked = self._looked(pace, changed=False, failed=True, cluster=cluster)
+            write_pace(path, looked)
             return Report(odd=[search.named(cluster, error)])
 
     def _step(self, project: Project, *, force: bool, act: bool) -> "Report":
@@ -76,15 +80,18 @@ class Upkeep:
             report = cycle(project.world, look=look, plan=look or act)
         except PenstockError:
             if look:
-                self._looked(pace, changed=False, failed=True)
+                write_pace(self.path, self._looked(pace, changed=False, failed=True))
             raise
         if look and not report.is_other:
-            self._looked(
-                pace,
-                changed=bool(report.changed or report.sent),
-                failed=not report.polled,
-                took_s=report.look_s,
-            )
+            changed = bool(report.changed or report.sent)
+            failed, took_s = not report.polled, report.look_s
+            looked = self._looked(pace, changed=changed, failed=failed, took_s=took_s)
+            if report.has_history is not None:
+                looked = accounted(looked, project.clock.now(), answered=report.has_history)
+            if report.polled:
+                absent_after = project.world.policy.absent_after
+                looked = replace(looked, absent_s=absent_after.total_seconds())
+            write_pace(self.path, looked)
         elif report.changed or report.sent:
             self.quicken(project.settings.poll_s)
         return report
@@ -92,7 +99,7 @@ class Upkeep:
     def quicken(self, wait_s: float) -> None:
         """Let the next look come no later than so long after the last: something was just asked."""
         pace = read_pace(self.path)
-        write_pace(self.path, Pace(pace.at, min(pace.wait_s, wait_s)))
+        write_pace(self.path, replace(pace, wait_s=min(pace.wait_s, wait_s)))
 
     @property
     def path(self) -> Path:
@@ -104,13 +111,11 @@ class Upkeep:
 
     def _looked(
         self, last: Pace, *, changed: bool, failed: bool, took_s: float = 0, cluster: str = ""
-    ) -> None:
+    ) -> Pace:
         settings = self.project.settings.at(cluster)
-        path = self._path(self.project.state_of(cluster)) if cluster else self.path
         now = self.project.clock.now()
         bounds = (settings.poll_s, max(settings.poll_s, settings.poll_max_s))
-        pace = after(last, now, changed=changed, failed=failed, bounds_s=bounds, took_s=took_s)
-        write_pace(path, pace)
+        return after(last, now, changed=changed, failed=failed, bounds_s=bounds, took_s=took_s)
 
 
 def _live(project: Project) -> set[str]:
@@ -132,7 +137,10 @@ def read_pace(path: Path) -> Pace:
     """Return the pace; where there is none, or none that can be read, a look is due."""
     try:
         seen = json.loads(path.read_text())
-        return Pace(moment(float(seen["at"])), float(seen["wait_s"]))
+        times = {name: moment(float(seen[name])) for name in TIMES if name in seen}
+        absent_s = float(seen["absent_s"]) if "absent_s" in seen else None
+        at, wait_s = times.pop("at"), float(seen["wait_s"])
+        return Pace(at, wait_s, absent_s=absent_s, **times)
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return Pace()
 
@@ -142,7 +150,16 @@ def write_pace(path: Path, pace: Pace) -> None:
     if pace.at is None:
         return
     with contextlib.suppress(OSError):
-        aside.write(path, json.dumps({"at": stamp(pace.at), "wait_s": pace.wait_s}))
+        times = {name: stamp(at) for name in TIMES if (at := getattr(pace, name))}
+        absent = {} if pace.absent_s is None else {"absent_s": pace.absent_s}
+        aside.write(path, json.dumps({**times, "wait_s": pace.wait_s, **absent}))
+
+
+def pace_of(project: Project, cluster: str, owner: str) -> Pace:
+    """Return the pace of the looks at a cluster that somebody's runs are on."""
+    is_far = cluster in project.settings.clusters
+    folder = project.state_of(cluster) if is_far else project.state
+    return read_pace(folder / f"pace.{owner}")
 
 
 def told(report: "Report") -> list[str]:

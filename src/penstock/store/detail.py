@@ -44,7 +44,7 @@ class AttemptRow:
     request: Request
     restarts: tuple[int, ...] = ()
     bad_lines: int = 0
-    heard_at: datetime | None = None  # when its runner was heard of last
+    heard_at: datetime | None = None  # when the runner of its highest restart was heard of last
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,12 @@ def attempts(view: Connection, run: int) -> list[AttemptRow]:
 def _attempt(view: Connection, row: tuple[Any, ...]) -> AttemptRow:
     spools = list(
         view.execute(
-            "SELECT restart, bad, heard_at FROM spool WHERE array_id = ? AND idx = ?"
+            "SELECT restart, bad, heard_at, opened_at FROM spool WHERE array_id = ? AND idx = ?"
             " ORDER BY restart",
             (row[23], row[18]),
         )
     )
+    heard = [heard_at for _, _, heard_at, opened_at in spools if opened_at]
     known = dict(zip(_ATTEMPT, row, strict=False))
     for name in ("created_at", "unknown_since", "started_at", "ended_at"):
         known[name] = rows.time(known[name])
@@ -136,9 +137,9 @@ def _attempt(view: Connection, row: tuple[Any, ...]) -> AttemptRow:
         known["job"] = f"{known['array_job']}_{known['index']}"  # not heard of yet by its own name
     return AttemptRow(
         **known,
-        restarts=tuple(restart for restart, _, _ in spools),
-        bad_lines=sum(bad for _, bad, _ in spools),
-        heard_at=rows.time(max((at for _, _, at in spools if at), default=None)),
+        restarts=tuple(restart for restart, *_ in spools),
+        bad_lines=sum(bad for _, bad, *_ in spools),
+        heard_at=rows.time(heard[-1] if heard else None),
     )
 
 

@@ -1,7 +1,7 @@
 """What arrays and runs of a user wait for, and until when."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from penstock.clock import moment, stamp
@@ -13,76 +13,70 @@ from penstock.store.connection import Connection
 class Waiting:
     """So many runs that wait for one thing. ``at``: since when, or until when they wait."""
 
-    what: str  # "room", "sending", "unsent", "unknown", "ending"
+    what: str  # "room", "sending", "unsent", "ending"
     runs: int
     at: datetime | None
     detail: str
-    cluster: str = ""  # of "unknown"; the others are of all clusters
 
 
 _ARRAYS = """
 SELECT CASE WHEN intent = 'sending' THEN 'sending' WHEN not_before IS NOT NULL THEN 'room'
             ELSE 'unsent' END AS what, sum(size),
-       min(CASE WHEN intent = 'sending' THEN sent_at ELSE not_before END), max(detail), ''
+       min(CASE WHEN intent = 'sending' THEN sent_at ELSE not_before END), max(detail)
 FROM job_array WHERE owner = ? AND intent IN ('intended', 'sending') GROUP BY what"""
 _ATTEMPTS = """
-SELECT 'ending', count(*), min(a.started_at), '', '' FROM job_array j
+SELECT 'ending', count(*), min(a.started_at), '' FROM job_array j
 JOIN attempt a ON a.array_id = j.id
-WHERE j.owner = ? AND j.intent = 'accepted' AND a.state = 'ending' HAVING count(*) > 0
-UNION ALL
-SELECT 'unknown', count(*), min(a.unknown_since), '', j.cluster FROM job_array j
-JOIN attempt a ON a.array_id = j.id WHERE j.owner = ? AND j.intent = 'accepted'
-AND a.state IN ('queued', 'held', 'running', 'ending') AND a.unknown_since IS NOT NULL
-GROUP BY j.cluster"""
+WHERE j.owner = ? AND j.intent = 'accepted' AND a.state = 'ending' HAVING count(*) > 0"""
 
 
 def waiting(view: Connection, *, user: str) -> list[Waiting]:
     """Return what a user's runs wait for beside their turn in the queue."""
-    found = [*view.execute(_ARRAYS, (user,)), *view.execute(_ATTEMPTS, (user, user))]
-    return [Waiting(what, runs, rows.time(at), *of) for what, runs, at, *of in found]
+    found = [*view.execute(_ARRAYS, (user,)), *view.execute(_ATTEMPTS, (user,))]
+    return [Waiting(what, runs, rows.time(at), detail) for what, runs, at, detail in found]
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """Runs of an experiment on one cluster of which nobody has heard."""
+    """Runs of an experiment, on one cluster and of one owner, of which nobody has heard."""
 
     experiment: str
     cluster: str
+    owner: str
     runs: int
     since: datetime  # of the first
+    silent_at: datetime  # since when nobody hears of the first, not its runner either
     example: int  # the lowest number of them
 
 
+# Of a runner the highest restart tells, as for decisions.
+_UNKNOWN = """
+SELECT e.name, j.cluster, j.owner, count(*), min(a.unknown_since),
+       min(CASE WHEN s.heard_at > a.unknown_since THEN s.heard_at ELSE a.unknown_since END),
+       min(r.number)
+FROM job_array j JOIN attempt a ON a.array_id = j.id JOIN run r ON r.id = a.run_id
+JOIN experiment e ON e.id = r.experiment_id
+LEFT JOIN spool s ON s.array_id = a.array_id AND s.idx = a.idx AND s.restart =
+    (SELECT max(restart) FROM spool WHERE array_id = a.array_id AND idx = a.idx
+     AND opened_at IS NOT NULL)
+WHERE e.project = ? AND j.intent = 'accepted' AND a.unknown_since < {before}
+AND a.state IN ('queued', 'held', 'running')
+GROUP BY e.id, e.name, j.cluster, j.owner ORDER BY e.id, j.cluster, j.owner"""
+
+
 def unknown(view: Connection, project: str, *, before: Mapping[str, datetime]) -> list[Unknown]:
-    """Return the runs that were not heard of since before a time, by experiment and cluster.
+    """Return the runs that were not heard of since before a time.
 
     The time is the one of their cluster, or where it has none that of "".
     """
     times = [word for name, at in before.items() for word in (name, stamp(at))]
-    found = view.execute(
-        "SELECT e.name, j.cluster, count(*), min(a.unknown_since), min(r.number) FROM job_array j"
-        " JOIN attempt a ON a.array_id = j.id JOIN run r ON r.id = a.run_id"
-        " JOIN experiment e ON e.id = r.experiment_id"
-        " WHERE e.project = ? AND j.intent = 'accepted' AND a.unknown_since <"
-        f" CASE j.cluster {'WHEN ? THEN ? ' * len(before)}ELSE ? END"
-        " AND a.state IN ('queued', 'held', 'running') GROUP BY e.id, j.cluster ORDER BY e.id",
-        (project, *times, stamp(before[""])),
-    )
+    limit = f"CASE j.cluster {'WHEN ? THEN ? ' * len(before)}ELSE ? END"
     return [
-        Unknown(name, cluster, many, moment(at), first) for name, cluster, many, at, first in found
+        Unknown(name, cluster, owner, many, moment(since), moment(silent), first)
+        for name, cluster, owner, many, since, silent, first in view.execute(
+            _UNKNOWN.format(before=limit), (project, *times, stamp(before[""]))
+        )
     ]
-
-
-def together(found: Sequence[Unknown]) -> Unknown | None:
-    """Return what was found of an experiment on its clusters as one; None: nothing. Pure."""
-    if not found:
-        return None
-    return replace(
-        found[0],
-        runs=sum(one.runs for one in found),
-        since=min(one.since for one in found),
-        example=min(one.example for one in found),
-    )
 
 
 def ended_since(view: Connection, *, user: str, since: datetime) -> int:

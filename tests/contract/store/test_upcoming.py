@@ -1,4 +1,4 @@
-"""What runs wait for, on clusters that are waited for differently."""
+"""What runs wait for, and which nobody has heard of."""
 
 from datetime import timedelta
 
@@ -8,8 +8,8 @@ from penstock.model.run import Intent
 from penstock.model.state import State
 from penstock.store import attempts, upcoming
 from penstock.store.connection import Store
-from penstock.store.upcoming import Unknown, together
-from tests.contract.store.making import ME, NOW, move, plan, seen, submit, written
+from penstock.store.upcoming import Unknown
+from tests.contract.store.making import AT, ME, NOW, move, opened, plan, seen, submit, take, written
 
 EARLIER = NOW - timedelta(minutes=5)
 
@@ -39,15 +39,17 @@ def test_each_cluster_has_its_own_patience(silent: Store) -> None:
     assert told(big=6, test=1) == []
 
 
-def test_silent_runs_are_counted_by_cluster(silent: Store) -> None:
-    found = seen(silent, upcoming.waiting, user=ME["user"])
-    assert sorted((one.cluster, one.runs, one.at) for one in found if one.what == "unknown") == [
-        ("big", 1, EARLIER),
-        ("test", 2, NOW),
-    ]
-
-
-def test_an_experiment_on_two_clusters_is_told_of_once() -> None:
-    here, there = Unknown("sweep", "test", 2, NOW, 1), Unknown("sweep", "big", 1, EARLIER, 5)
-    assert together([here, there]) == Unknown("sweep", "test", 3, EARLIER, 1)
-    assert together([]) is None
+def test_silence_begins_when_its_runner_was_heard_of_last(store: Store) -> None:
+    submit(store, 3)
+    array = plan(store)
+    written(store, attempts.update_array, array.id, intent=Intent.ACCEPTED, job=7)
+    spoken = NOW.fromtimestamp(AT, NOW.tzinfo)
+    for index in (0, 1):
+        take(store, array, opened(array, index), at=(index, 0, 0))
+    move(store, array, State.RUNNING, 0, unknown_since=spoken - timedelta(seconds=50))
+    move(store, array, State.RUNNING, 1, unknown_since=spoken + timedelta(seconds=20))
+    move(store, array, State.ENDING, 2, unknown_since=spoken - timedelta(seconds=90))
+    (found,) = seen(store, upcoming.unknown, "demo", before={"": NOW})
+    since = spoken - timedelta(seconds=50)
+    assert found == Unknown("sweep", ME["cluster"], ME["user"], 2, since, spoken, 1)
+    assert seen(store, upcoming.unknown, "demo", before={"": since}) == []

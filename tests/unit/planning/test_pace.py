@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.planning.pace import Pace, after
+from penstock.planning.pace import Pace, accounted, after
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 BOUNDS = (10.0, 120.0)
@@ -49,3 +49,17 @@ def test_wait_stays_within_the_bounds(steps: list[tuple[bool, bool, float]]) -> 
     for changed, failed, took_s in steps:
         pace = after(pace, T0, changed=changed, failed=failed, bounds_s=BOUNDS, took_s=took_s)
         assert BOUNDS[0] <= pace.wait_s <= BOUNDS[1]
+
+
+def test_who_did_not_answer_is_known() -> None:
+    asked = after(Pace(), T0, changed=False, failed=False, bounds_s=BOUNDS)
+    assert (asked.answered_at, asked.unanswered) == (T0, "")
+    later = T0 + timedelta(seconds=60)
+    failed = after(asked, later, changed=False, failed=True, bounds_s=BOUNDS)
+    assert (failed.at, failed.answered_at, failed.unanswered) == (later, T0, "queue")
+    silent = accounted(asked, later, answered=False)
+    assert (silent.accounting_answered_at, silent.unanswered) == (None, "accounting")
+    again = accounted(silent, later, answered=True)
+    assert (again.accounting_answered_at, again.unanswered) == (later, "")
+    kept = after(silent, later, changed=False, failed=False, bounds_s=BOUNDS)
+    assert kept.unanswered == "accounting"  # it was not asked since

@@ -1,6 +1,6 @@
 """The pace that processes share."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,8 +23,24 @@ def test_pace_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["pace"]
 
 
+def test_pace_has_who_answered_and_how_long_slurm_remembers(tmp_path: Path) -> None:
+    later = AT + timedelta(seconds=60)
+    whole = Pace(later, 15, AT, later, AT, 360)
+    write_pace(tmp_path / "pace", whole)
+    assert read_pace(tmp_path / "pace") == whole
+
+
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"at": "x", "wait_s": 1}', '{"at": 1e300, "wait_s": 1}', "null"]
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"at": "x", "wait_s": 1}',
+        '{"at": 1e300, "wait_s": 1}',
+        "null",
+        '{"wait_s": 1}',
+    ],
 )
 def test_pace_that_cannot_be_read_lets_a_look_be_due(tmp_path: Path, text: str) -> None:
     (tmp_path / "pace").write_text(text)
