@@ -10,7 +10,7 @@ import typer
 
 from penstock.cli import app as command
 from penstock.cli import output
-from penstock.cli.text import ago, clean, count, duration, when
+from penstock.cli.text import ago, clean, count, duration, looked, when
 from penstock.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ def _as_data(told: "Report") -> dict[str, Any]:
         "acting": list(told.leases),
         "pulse": asdict(told.pulse),
         "last_look": told.last_look,
+        "last_answer": told.last_answer,
         "next_look": told.next_look,
         "load": asdict(told.load),
         "waiting": [asdict(one) for one in told.waiting],
@@ -152,7 +153,7 @@ def _facts(told: "Report", now: datetime) -> Iterator[tuple[str, str]]:
         last = ago(last_cycle(pulse), now)
         yield "cycles", f"{count(pulse.cycles, 'cycle')}, the last {last}; {times}"
         yield "trouble", clean(pulse.trouble)
-    yield "last look", ago(told.last_look, now)
+    yield "last look", looked(told.last_look, told.last_answer, now)
     yield "next look", when(told.next_look, now)
     asked = ", ".join(f"{many} {verb}" for verb, many in sorted(load.questions.items()))
     yield "scheduler", f"{count(load.rpcs, 'RPC')} in the last hour ({asked or 'nothing asked'})"

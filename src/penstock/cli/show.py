@@ -12,7 +12,7 @@ from penstock.cli import output
 from penstock.cli.app import project
 from penstock.cli.columns import took
 from penstock.cli.output import Column, data, facts, paint, state_colour
-from penstock.cli.text import ago, clean, count, duration, number, size, value, when
+from penstock.cli.text import ago, clean, count, duration, looked, number, size, value, when
 from penstock.model.spec import Request
 from penstock.model.state import FINAL, State
 from penstock.planning.pace import Pace
@@ -21,7 +21,7 @@ from penstock.service import logs as logs_service
 from penstock.service.project import Project
 from penstock.service.query import Detail
 from penstock.service.reasons import explain
-from penstock.service.upkeep import Upkeep, freshen, pace_of, read_pace
+from penstock.service.upkeep import freshen, pace_of
 from penstock.store.detail import AttemptRow
 from penstock.wire import argv
 
@@ -66,6 +66,8 @@ def _as_data(opened: Project, whole: Detail, *, evidence: bool) -> dict[str, Any
         found["evidence"] = [
             {**asdict(one), "why": belief.why(one.source, one.word)} for one in whole.evidence
         ]
+        pace = _pace(opened, whole)
+        found["queue_asked_at"], found["queue_answered_at"] = pace.at, pace.answered_at
     last = whole.last
     if last is not None and last.unknown_since and belief.is_unheard(last):
         settings, pace = opened.settings.at(whole.origin.cluster), _pace(opened, whole)
@@ -263,9 +265,10 @@ def _evidence(opened: Project, whole: Detail, now: datetime) -> list[str]:
         reason, words = whole.last.reason, explain(whole.last.reason).words
         lines.append(clean(words if reason in words else f"{reason}: {words}"))
     heard = ago(whole.last.heard_at, now) if whole.last else ""
-    looked = ago(read_pace(Upkeep(opened).path).at, now)
+    pace = _pace(opened, whole)
+    look = looked(pace.at, pace.answered_at, now)
     return [
         *(lines if rows else ["nothing yet"]),
         *([f"its runner was heard of last at {heard}"] if heard else []),
-        *([f"the queue was looked at last at {looked}"] if looked else []),
+        *([f"the queue was looked at last: {look}"] if look else []),
     ]

@@ -122,6 +122,14 @@ def ago(at: datetime | None, now: datetime) -> str:
     return f"{when(at, now)} ({duration((now - at).total_seconds())} ago)"
 
 
+def looked(asked_at: datetime | None, answered_at: datetime | None, now: datetime) -> str:
+    """Return when the queue was asked; and when it answered last, where that was before."""
+    if asked_at is None or asked_at == answered_at:
+        return ago(asked_at, now)
+    last = f"answered at {ago(answered_at, now)}" if answered_at else "never answered"
+    return f"asked at {ago(asked_at, now)}, {last}"
+
+
 def value(thing: object) -> str:
     """Return a parameter as its run gets it, on one line."""
     if isinstance(thing, float) and not isinstance(thing, bool):

@@ -41,6 +41,7 @@ class Report:
     log: str
     leases: tuple[str, ...]  # who acts at this moment
     last_look: datetime | None
+    last_answer: datetime | None  # earlier, where the queue did not answer
     next_look: datetime | None
     load: Load
     waiting: tuple[Waiting, ...]
@@ -63,6 +64,7 @@ def report(project: Project) -> Report:
         log=str(log_of(project)),
         leases=tuple(recovery.holders(project.store, is_gone)),
         last_look=pace.at,
+        last_answer=pace.answered_at,
         next_look=pace.at + timedelta(seconds=pace.wait_s) if pace.at else None,
         load=load(asked, ended, now),
         waiting=tuple(waiting),

@@ -133,3 +133,4 @@ class Transition:
     job: str = ""
     reason: str = ""  # why it waits, in the scheduler's word
     why: tuple[tuple[str, str], ...] = field(default=())  # (source, word)
+    why_at: datetime | None = None  # when the source said so; None: when it is written

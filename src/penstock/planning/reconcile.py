@@ -40,8 +40,17 @@ def decide(known: Known, seen: Evidence, policy: Policy, now: datetime) -> Trans
     decision = _by_record(known, seen) or _by_scheduler(known, seen, policy, now)
     if not isinstance(decision, Transition):
         return decision
-    told = _with_sighting(decision, seen)
+    told = replace(_with_sighting(decision, seen), why_at=_said_at(decision, seen))
     return told if _differs(known, told) else None
+
+
+def _said_at(told: Transition, seen: Evidence) -> datetime | None:
+    """Return when the source said what is believed: its own time, not that of the decision."""
+    ((source, said),) = told.why
+    if source == "runner" and seen.sighting is not None:
+        last = seen.sighting.exit if said.startswith("exit") else None
+        return last.at if last else seen.sighting.opened_at
+    return {"queue": seen.queue_at, "accounting": seen.history_at}.get(source)
 
 
 def _of_claimant(seen: Evidence) -> Evidence:

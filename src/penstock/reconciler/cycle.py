@@ -226,8 +226,8 @@ def _note_waiting(
         return
     with world.store.write() as tx:
         lease.check_fence(tx, user=world.user, cluster=world.cluster, fence=fence)
-        now = world.clock.now()
-        report.changed += sum(waiting.write(tx, array, rest, now) for array, rest in new)
+        at = heard.poll.at if heard.poll else world.clock.now()
+        report.changed += sum(waiting.write(tx, array, rest, at) for array, rest in new)
         failpoint.hit("reconciler.waiting")
 
 

@@ -16,7 +16,7 @@ _INSERT = "INSERT INTO evidence (attempt_id, source, at, word, detail) VALUES (?
 
 @dataclass(frozen=True)
 class Seen:
-    """A row of evidence."""
+    """A row of evidence; ``at`` is when its source said so."""
 
     source: str
     at: datetime
@@ -25,12 +25,15 @@ class Seen:
 
 
 def record(tx: Connection, transitions: Sequence[Transition], now: datetime) -> None:
-    """Add what was believed of attempts, where it differs from what was believed last."""
+    """Add what was believed of attempts, where it differs from what was believed last.
+
+    Each with the time of its source; ``now`` is of what no source said.
+    """
     last = _last(tx, [told.attempt for told in transitions])
-    at = stamp(now)
     gained: list[tuple[int, str, float, str, str]] = []
     for told in transitions:
         detail = f"{told.state} ({told.cause})" if told.cause else told.state.value
+        at = stamp(told.why_at or now)
         for source, word in told.why:
             if last.get(told.attempt) != (source, word, detail):
                 gained.append((told.attempt, source, at, word, detail))

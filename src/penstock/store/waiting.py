@@ -44,8 +44,11 @@ def differs(tx: Connection, array_id: int, rest: Rest) -> bool:
     return tx.one(f"SELECT 1 FROM attempt WHERE {others} LIMIT 1", values) is not None
 
 
-def write(tx: Connection, array_id: int, rest: Rest, now: datetime) -> int:
-    """Record why such tasks wait, as ``moves.apply`` does of each; return of how many."""
+def write(tx: Connection, array_id: int, rest: Rest, at: datetime) -> int:
+    """Record why such tasks wait, as ``moves.apply`` does of each; return of how many.
+
+    ``at`` is when the scheduler said so.
+    """
     others, values = _others(rest, array_id)
     told = ("queue", rest.word, rest.state.value)
     tx.execute(
@@ -53,7 +56,7 @@ def write(tx: Connection, array_id: int, rest: Rest, now: datetime) -> int:
         f" SELECT attempt.id, ?, ?, ?, ? FROM attempt WHERE {others} AND NOT EXISTS"
         " (SELECT 1 FROM evidence WHERE evidence.id = (SELECT max(last.id) FROM evidence AS last"
         " WHERE last.attempt_id = attempt.id) AND source = ? AND word = ? AND detail = ?)",
-        [told[0], stamp(now), *told[1:], *values, *told],
+        [told[0], stamp(at), *told[1:], *values, *told],
     )
     return tx.change(f"UPDATE attempt SET reason = ? WHERE {others}", [rest.reason, *values])
 

@@ -302,7 +302,7 @@ CYCLE: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (attempts.known, {"array_id": 1}),
     (attempts.known, {"array_id": 1, "indices": [1, 2], "but": [REST]}),
     (waiting.differs, {"array_id": 1, "rest": REST}),
-    (waiting.write, {"array_id": 1, "rest": REST, "now": NOW}),
+    (waiting.write, {"array_id": 1, "rest": REST, "at": NOW}),
     (attempts.sightings, {"array_id": 1}),
     (attempts.elements, {"array_id": 1}),
     (attempts.dissolve, {"array_id": 1, "now": NOW}),

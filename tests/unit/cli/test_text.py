@@ -111,3 +111,12 @@ def test_pairs_are_as_the_run_gets_them() -> None:
 
 def test_count_knows_one() -> None:
     assert (text.count(1, "run"), text.count(1200, "run")) == ("1 run", "1,200 runs")
+
+
+def test_look_that_was_not_answered_is_told_from_the_last_that_was() -> None:
+    before, asked = NOW - timedelta(hours=1), NOW - timedelta(minutes=1)
+    assert text.looked(None, None, NOW) == ""
+    assert text.looked(asked, asked, NOW) == text.ago(asked, NOW)
+    told = text.looked(asked, before, NOW)
+    assert told == f"asked at {text.ago(asked, NOW)}, answered at {text.ago(before, NOW)}"
+    assert text.looked(asked, None, NOW) == f"asked at {text.ago(asked, NOW)}, never answered"

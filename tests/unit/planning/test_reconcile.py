@@ -436,6 +436,44 @@ def test_revoked_follows_the_sibling() -> None:
     assert outcome(told(waited, heard, now=at(9000))) == (State.FAILED, Cause.LOST)
 
 
+@pytest.mark.parametrize(
+    "seen, state, said_at",
+    [
+        (Evidence(sighting=sighting(exit_(0))), State.RUNNING, at(50)),
+        (Evidence(sighting=sighting(exit_(None, 15))), State.RUNNING, at(50)),
+        (Evidence(sighting=sighting()), State.QUEUED, at(10)),
+        (
+            Evidence(sighting=sighting(), queue=task("PENDING"), queue_at=at(5)),
+            State.QUEUED,
+            at(10),
+        ),
+        (Evidence(queue=task("RUNNING"), queue_at=at(90)), State.QUEUED, at(90)),
+        (
+            Evidence(queue_at=at(90), history=task("TIMEOUT"), history_at=at(92)),
+            State.RUNNING,
+            at(92),
+        ),
+        (
+            Evidence(
+                queue_at=at(90),
+                history=task("TIMEOUT"),
+                history_at=at(92),
+                sighting=sighting(exit_(None, 15)),
+            ),
+            State.RUNNING,
+            at(92),
+        ),
+        (Evidence(queue_at=at(90), history_at=at(92)), State.RUNNING, None),
+    ],
+)
+def test_evidence_has_the_time_of_its_source(
+    seen: Evidence, state: State, said_at: datetime | None
+) -> None:
+    answer = told(known(state), seen)
+    assert isinstance(answer, Transition)
+    assert answer.why_at == said_at
+
+
 WAITING = [name for name, one in WORDS.items() if one.kind in (Kind.WAITING, Kind.HELD)]
 SOME_TIME = st.none() | st.integers(-100_000, 100_000).map(at)
 
