@@ -22,7 +22,7 @@ import pytest
 from penstock.errors import LimitReached, Refused
 from penstock.model.evidence import Poll, Task
 from penstock.model.spec import Request
-from penstock.model.state import FINAL, word
+from penstock.model.state import FINAL, is_held, word
 from penstock.scheduler import pyslurm
 from penstock.scheduler.local import LocalScheduler
 from penstock.scheduler.protocol import Scheduler, Submission
@@ -55,8 +55,8 @@ class Site:
 
     scheduler: Scheduler
     folder: Path
-    hold: Callable[[int], object]
-    release: Callable[[int], object]
+    hold: Callable[..., object]  # a job, or one index of it
+    release: Callable[..., object]
     requeue: Callable[[int, int], object]
     limited: Callable[[], Scheduler]  # of a user who may have 20 tasks in the queue
     user: str
@@ -227,6 +227,9 @@ class Library(PyslurmScheduler):
 
 
 def slurm(transport: Transport, folder: Path, limited: Callable[[], Scheduler]) -> Site:
+    def named(job: int, index: int | None) -> str:
+        return str(job) if index is None else f"{job}_{index}"
+
     def control(*argv: str) -> None:
         # Of an array with tasks that have ended it complains, and does the rest.
         done = transport.run(["scontrol", *argv])
@@ -235,8 +238,8 @@ def slurm(transport: Transport, folder: Path, limited: Callable[[], Scheduler]) 
     return Site(
         SlurmScheduler(transport),
         folder,
-        lambda job: control("hold", str(job)),
-        lambda job: control("release", str(job)),
+        lambda job, index=None: control("hold", named(job, index)),
+        lambda job, index=None: control("release", named(job, index)),
         lambda job, index: control("requeue", f"{job}_{index}"),
         limited,
         user="",
@@ -454,6 +457,20 @@ def test_held_tasks_wait_until_they_are_released(site: Site) -> None:
     assert words(poll, job)[1] == "PENDING"
     site.release(job)
     assert site.wait_for_end(job, 2)[1].word == "COMPLETED"
+
+
+def test_held_task_is_told_from_those_of_its_array_that_are_not(site: Site) -> None:
+    made, job = gated(site, 5, throttle=1)
+    site.wait(lambda poll: words(poll, job).get(0) == "RUNNING")
+    site.hold(job, 2)
+    poll = site.wait(lambda poll: reasons(poll, job).get(2) == "JobHeldUser")
+    assert not any(is_held(reasons(poll, job)[index]) for index in (1, 3, 4))
+    assert len([task for task in poll.tasks if task.job == job]) == 3  # others in few words
+    assert words(poll, job) == {0: "RUNNING", **dict.fromkeys((1, 2, 3, 4), "PENDING")}
+    site.release(job, 2)
+    poll = site.wait(lambda poll: reasons(poll, job).get(2) != "JobHeldUser")
+    Path(made.folder, "go").touch()
+    assert {task.word for task in site.wait_for_end(job, 5).values()} == {"COMPLETED"}
 
 
 def test_a_job_waits_for_resources(site: Site) -> None:

@@ -52,6 +52,7 @@ class Poll:
     tasks: tuple[Task, ...]
     source: str  # "squeue", "sacct", "local"
     odd: tuple[str, ...] = ()  # lines or words that were not understood
+    again: int = 0  # questions that it took beside the first
 
 
 @dataclass(frozen=True)

@@ -171,9 +171,18 @@ def is_held(reason: str) -> bool:
     """Return whether a reason says that the user must act.
 
     squeue joins the reasons of an array's pending tasks by commas: where only some are held it
-    does not say which, so then none is called held.
+    does not say which (``is_held_in_part``), so then none is called held.
     """
-    return bool(reason) and all(part.strip() in HELD_REASONS for part in reason.split(","))
+    return all(_held_parts(reason))
+
+
+def is_held_in_part(reason: str) -> bool:
+    """Return whether a joined reason is of tasks of which some are held and others are not."""
+    return any(_held_parts(reason)) and not is_held(reason)
+
+
+def _held_parts(reason: str) -> list[bool]:
+    return [part.strip() in HELD_REASONS for part in reason.split(",")]
 
 
 def cancelled_by(said: str) -> int | None:

@@ -20,6 +20,7 @@ COSTS = {
     "capabilities": 2, "limits": 2, "check": 2, "submit": 1, "observe": 3, "cancel": 1,
     "history": 0, "find": 0,
 }  # fmt: skip
+AGAIN = 3  # of a look's further question: always squeue's
 FIRST = {"limits": 2}  # more, the first time
 MOST_BYTES = 1 << 18  # some 10,000 questions; then the file of before is replaced
 
@@ -46,7 +47,7 @@ class Counted:
         costs: Mapping[str, int] = COSTS,
     ) -> None:
         self._inner, self._path, self._clock = inner, path, clock
-        self._is_slurm, self._costs = is_slurm, costs
+        self._is_slurm, self._costs = is_slurm, {**costs, "again": AGAIN}
         self._seen: set[str] = set()
 
     def _count(self, verb: str, many: int = 1) -> None:
@@ -89,7 +90,10 @@ class Counted:
     def observe(self) -> Poll:
         """Return the scheduler's word on all jobs of this user."""
         self._count("observe")
-        return self._inner.observe()
+        poll = self._inner.observe()
+        for _ in range(poll.again):
+            self._count("again")
+        return poll
 
     def history(self, jobs: Iterable[int], *, since: datetime) -> Poll:
         """Return the accounting's word on arrays by job id."""

@@ -15,7 +15,7 @@ from penstock.errors import NoRoom, SchedulerError, SchedulerMissing, TransportE
 from penstock.model.evidence import Poll
 from penstock.model.run import Capabilities, Limits
 from penstock.planning.units import slurm_time
-from penstock.scheduler import config, parse, reply, room
+from penstock.scheduler import config, held, parse, reply, room
 from penstock.scheduler.ahead import Ahead
 from penstock.scheduler.expression import spelled
 from penstock.scheduler.memory import Memory
@@ -35,6 +35,7 @@ GONE = re.compile(r"Invalid job id specified|already (completing|finished)|has a
 PARTITIONS = ("scontrol", "--oneliner", "show", "partition")
 VERSION = ("sbatch", "--version")
 FIELDS = ("sacct", "--helpformat")
+QUEUE = ("squeue", "--me", "--all", "--states=all", f"--format={parse.QUEUE_FORMAT}")
 WHO = ("id", "-un")
 DISABLED = "accounting storage is disabled"  # what sacct says where there is none
 EMPTY_SCRIPT = b"#!/bin/sh\n"
@@ -259,11 +260,17 @@ class SlurmScheduler:
             raise
 
     def observe(self) -> Poll:
-        """Cost: 3 RPCs as an ordinary user. Arrays stay in one row until their tasks start."""
+        """Cost: 3 RPCs as an ordinary user. Arrays stay in one row until their tasks start.
+
+        Where one such row has held tasks and others, 3 more, for all such arrays.
+        """
         self._configuration.confirm()
         at = self._clock.now()
-        command = ("squeue", "--me", "--all", "--states=all", f"--format={parse.QUEUE_FORMAT}")
-        return parse.queue(self._ask(*command).out, at)
+
+        def ask(options: Sequence[str]) -> Poll:
+            return parse.queue(self._ask(*QUEUE, *options).out, at)
+
+        return held.apart(ask(()), ask)
 
     def history(self, jobs: Iterable[int], *, since: datetime) -> Poll:
         """Cost: none to the controller, one query of the accounting."""

@@ -387,7 +387,8 @@ def test_pending_task_that_left_no_row_was_cancelled(
     assert (outcome(answer) if answer else None) == end
 
 
-def test_held_with_others_of_its_array_is_not_called_held() -> None:
+def test_reason_of_several_is_of_none_of_them() -> None:
+    """The scheduler was to tell them apart (``scheduler.held``); a hold is not guessed."""
     for reason, state in (
         ("JobHeldUser", State.HELD),
         ("JobArrayTaskLimit,JobHeldUser", None),
