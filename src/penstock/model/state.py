@@ -125,15 +125,18 @@ WORDS: dict[str, Word] = {
 CODES: dict[str, str] = {word.code: name for name, word in WORDS.items() if word.code}
 UNKNOWN = Word("", Kind.UNKNOWN, State.QUEUED)
 
-# Pending reasons with which a job waits for its user, not for the cluster.
+# Pending reasons with which a job waits for its user, not for the cluster; as ``same`` has them.
+# The sentences are of slurmctld/job_mgr.c, of 22.05 to 25.05.
 HELD_REASONS = frozenset(
     {
-        "JobHeldUser",
-        "JobHeldAdmin",
-        "JobHoldMaxRequeue",
-        "launch_failed_requeued_held",
-        "launch failed requeued held",
+        "jobhelduser",
+        "jobheldadmin",
+        "jobholdmaxrequeue",
         "job requeued in held state",
+        "job requeued in special exit state",
+        "launch failed requeued held",
+        "launch failure limit exceeded requeued held",
+        "user env retrieval failed requeued held",
     }
 )
 
@@ -167,6 +170,11 @@ def word(said: str) -> Word:
     return meaning or UNKNOWN
 
 
+def same(reason: str) -> str:
+    """Return a reason as it is compared: some programs write a sentence with underscores."""
+    return reason.strip().replace("_", " ").lower()
+
+
 def is_held(reason: str) -> bool:
     """Return whether a reason says that the user must act.
 
@@ -182,7 +190,7 @@ def is_held_in_part(reason: str) -> bool:
 
 
 def _held_parts(reason: str) -> list[bool]:
-    return [part.strip() in HELD_REASONS for part in reason.split(",")]
+    return [same(part) in HELD_REASONS for part in reason.split(",")]
 
 
 def cancelled_by(said: str) -> int | None:

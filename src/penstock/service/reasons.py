@@ -6,7 +6,7 @@ Source: job_reason_codes of Slurm 22.05 to 26.05; the three bins are ours.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from penstock.model.state import NEVER_REASONS
+from penstock.model.state import NEVER_REASONS, same
 
 
 class Who(StrEnum):
@@ -48,12 +48,6 @@ _BY_ITSELF = {
     "LaunchFailure": "its node could not start it; it is tried again",
 }
 _BY_A_CHANGE = {
-    "JobHeldUser": "by its user: `scontrol release JOB` lets it go",
-    "JobHeldAdmin": "by an administrator: ask them",
-    "JobHoldMaxRequeue": "was requeued too often: `scontrol release JOB` tries again",
-    "launch_failed_requeued_held": "could not be started: `scontrol release JOB` tries again",
-    "launch failed requeued held": "could not be started: `scontrol release JOB` tries again",
-    "job requeued in held state": "was requeued to be held: `scontrol release JOB` lets it go",
     "PartitionDown": "its partition is closed",
     "PartitionInactive": "its partition is closed",
     "ReqNodeNotAvail": "its nodes are reserved or down",
@@ -67,6 +61,19 @@ _BY_A_CHANGE = {
     LIMIT: "the scheduler takes no more for now; they are sent as room comes",
     UNSENT: "not sent yet: `penstock tick` or the daemon does that",
     SENDING: "perhaps sent: that is looked up, and in some minutes they are sent again if not",
+}
+# Who is held, by reasons as ``model.state.same`` has them.
+_NOT_STARTED = "could not be started: `scontrol release JOB` tries again"
+_HELD = {
+    "jobhelduser": "by its user: `scontrol release JOB` lets it go",
+    "jobheldadmin": "by an administrator: ask them",
+    "jobholdmaxrequeue": "was requeued too often: `scontrol release JOB` tries again",
+    "job requeued in held state": "was requeued to be held: `scontrol release JOB` lets it go",
+    "job requeued in special exit state": "ended with a code that the site, or whoever requeued "
+    "it, calls special: look at it; `scontrol release JOB` lets it go",
+    "launch failed requeued held": _NOT_STARTED,
+    "launch failure limit exceeded requeued held": _NOT_STARTED,
+    "user env retrieval failed requeued held": _NOT_STARTED,
 }
 # Sentences that Slurm writes in place of a word; they go on with names.
 _NEVER_SENTENCES = (
@@ -90,8 +97,8 @@ def explain(word: str) -> Reason:
     """Return what a pending reason means; one that is not known is shown as it is."""
     if word in _BY_ITSELF:
         return Reason(_BY_ITSELF[word], Who.NOBODY)
-    if word in _BY_A_CHANGE:
-        return Reason(_BY_A_CHANGE[word], Who.CHANGE)
+    if change := _BY_A_CHANGE.get(word) or _HELD.get(same(word)):
+        return Reason(change, Who.CHANGE)
     if word in NEVER_REASONS or word.startswith(_NEVER_SENTENCES):
         return Reason(NEVER_REASONS.get(word, word), Who.NEVER)
     first, _, rest = word.partition(",")
@@ -109,5 +116,6 @@ def _joined(first: Reason, rest: str) -> Reason:
     One may also go on with names (``ReqNodeNotAvail, UnavailableNodes:n1``): those say nothing.
     """
     known = _BY_ITSELF.keys() | _BY_A_CHANGE.keys() | NEVER_REASONS.keys()
-    words = [explain(one).words for one in rest.split(",") if one in known and one != "None"]
+    told = (one for one in rest.split(",") if one in known or same(one) in _HELD)
+    words = [explain(one).words for one in told if one != "None"]
     return Reason("; or ".join(dict.fromkeys([first.words, *words])), first.who)

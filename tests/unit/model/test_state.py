@@ -2,7 +2,19 @@
 
 import pytest
 
-from penstock.model.state import CAUSES, FINAL, MOVES, WORDS, Cause, Kind, State, cancelled_by, word
+from penstock.model.state import (
+    CAUSES,
+    FINAL,
+    MOVES,
+    WORDS,
+    Cause,
+    Kind,
+    State,
+    cancelled_by,
+    is_held,
+    is_held_in_part,
+    word,
+)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +109,26 @@ def test_nothing_moves_from_a_final_state() -> None:
 def test_codes_are_distinct() -> None:
     codes = [row.code for row in WORDS.values() if row.code]
     assert len(codes) == len(set(codes))
+
+
+@pytest.mark.parametrize(
+    "reason, is_whole, is_part",
+    [
+        ("JobHeldUser", True, False),
+        ("JobHeldUser,JobHeldAdmin", True, False),
+        ("job requeued in held state", True, False),
+        ("job_requeued_in_held_state", True, False),
+        ("Job requeued in Held state", True, False),
+        ("job requeued in special exit state", True, False),
+        ("job_requeued_in_special_exit_state", True, False),
+        ("launch_failed_requeued_held", True, False),
+        ("launch failure limit exceeded requeued held", True, False),
+        ("JobArrayTaskLimit,JobHeldUser", False, True),
+        ("job_requeued_in_special_exit_state,None", False, True),
+        ("Priority", False, False),
+        ("Priority,Resources", False, False),
+        ("", False, False),
+    ],
+)
+def test_held_is_whoever_waits_for_its_user(reason: str, is_whole: bool, is_part: bool) -> None:
+    assert (is_held(reason), is_held_in_part(reason)) == (is_whole, is_part)

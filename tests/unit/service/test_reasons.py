@@ -16,7 +16,15 @@ def test_reason_that_stays_says_never(word: str) -> None:
     assert explain(word).who is Who.NEVER
 
 
-@pytest.mark.parametrize("word", sorted(HELD_REASONS))
+@pytest.mark.parametrize(
+    "word",
+    [
+        *sorted(HELD_REASONS),
+        "JobHeldUser",
+        "job_requeued_in_held_state",
+        "Launch_Failed_requeued_held",
+    ],
+)
 def test_held_says_what_to_do(word: str) -> None:
     assert explain(word).who is Who.CHANGE
     assert "release" in explain(word).words or "ask" in explain(word).words
