@@ -6,6 +6,7 @@ from typing import Final
 
 from penstock.model.evidence import Evidence, Exit, Known, Task, Transition
 from penstock.model.state import Cause, State, Word, cancelled_by, word
+from penstock.planning.patience import Policy
 from penstock.wire.claim import UNRECORDED
 
 CLOCKS_DIFFER: Final = timedelta(seconds=5)  # at most, between the nodes of a cluster
@@ -13,7 +14,7 @@ SIGKILL: Final = 9
 
 
 def final(
-    known: Known, seen: Evidence, meaning: Word, uid: int, why: tuple[str, str]
+    known: Known, seen: Evidence, meaning: Word, policy: Policy, why: tuple[str, str]
 ) -> Transition:
     """Return the end. ``seen.history`` is the word that tells most of it."""
     task = seen.history
@@ -21,12 +22,15 @@ def final(
     last = seen.sighting.exit if seen.sighting else None
     if last is not None and (meaning.state is State.COMPLETED or last.is_sealed):
         return from_exit(known, last, why)  # the runner was killed after its last word
+    cause = _cause(known, task, seen, policy.uid)
+    said = (last.detail if last else "") or (task.reason if task.reason != "None" else "")
+    who = _canceller_named(task, policy) if cause is Cause.OTHER_USER else ""
     base = from_exit(known, last, why) if last else move(known, meaning.state, why=why)
     return replace(
         base,
         state=meaning.state,
-        cause=_cause(known, task, seen, uid),
-        detail=(last.detail if last else "") or (task.reason if task.reason != "None" else ""),
+        cause=cause,
+        detail="; ".join(filter(None, (who, said))),
         ended_at=task.end_at or base.ended_at,
         exit_code=base.exit_code if last else task.exit_code,
         signal=base.signal if last else (task.exit_signal or None),
@@ -52,6 +56,13 @@ def _canceller(known: Known, task: Task, uid: int) -> Cause:
     if by == uid:
         return Cause.USER
     return Cause.ADMIN if by == 0 else Cause.OTHER_USER
+
+
+def _canceller_named(task: Task, policy: Policy) -> str:
+    """Return who cancelled it, as ``uid 1002 (bob)``."""
+    by = cancelled_by(task.word)
+    name = "" if by is None else policy.name(by)
+    return f"uid {by} ({name})" if name else f"uid {by}"
 
 
 def _failure(task: Task, seen: Evidence) -> Cause:

@@ -1,5 +1,6 @@
 """How long to wait for whom before a silence, or a missing record, means something. Pure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,6 +13,11 @@ UNSURE_AT_MOST: Final = timedelta(minutes=10)  # … by so much
 WAITING_FOR_RECORD: Final = "waiting for the record"  # why an attempt is ENDING
 
 
+def nameless(uid: int) -> str:  # noqa: ARG001  of a machine that is not asked
+    """Return no name."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Policy:
     """How long to wait for whom."""
@@ -21,6 +27,7 @@ class Policy:
     lost_after: timedelta  # how long nobody may have heard of a run
     has_accounting: bool
     uid: int  # the user's own
+    name: Callable[[int], str] = nameless  # of a user, by uid; empty: the machine knows none
 
 
 def lost_at(

@@ -249,7 +249,7 @@ def _ended(
             return replace(waiting, unknown_since=since)
     if is_queue and policy.has_accounting and _tells_too_little(known, best, last):
         return ASK if seen.history_at is None else move(known, State.ENDING, task.reason, why)
-    return final(known, replace(seen, history=best), meaning, policy.uid, why)
+    return final(known, replace(seen, history=best), meaning, policy, why)
 
 
 def _without_stale_exit(seen: Evidence, task: Task) -> Evidence:

@@ -1,6 +1,7 @@
 """What a cycle works with: one user's jobs on one cluster, and one store."""
 
 import os
+import pwd
 import socket
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from pathlib import Path
 from penstock.clock import Clock
 from penstock.model.evidence import Known
 from penstock.model.run import Capabilities
-from penstock.planning.patience import Policy
+from penstock.planning.patience import Policy, nameless
 from penstock.scheduler.protocol import Scheduler
 from penstock.settings import Settings
 from penstock.store.connection import Store
@@ -77,11 +78,20 @@ class World:
             lost_after=timedelta(seconds=self.settings.lost_after_s),
             has_accounting=can.has_accounting,
             uid=self.uid,
+            name=nameless if self.alias else _name,  # far away uids are of other people
         )
 
     def folder(self, token: str) -> Path:
         """Return the folder of an array's files."""
         return self.settings.home / "arrays" / token
+
+
+def _name(uid: int) -> str:
+    """Return the name of a user of this machine; empty: it knows none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return ""
 
 
 def here() -> str:

@@ -387,6 +387,27 @@ def test_pending_task_that_left_no_row_was_cancelled(
     assert (outcome(answer) if answer else None) == end
 
 
+@pytest.mark.parametrize(
+    "word, reason, name, detail",
+    [
+        ("CANCELLED by 1002", "", "bob", "uid 1002 (bob)"),
+        ("CANCELLED by 1002", "", "", "uid 1002"),
+        ("CANCELLED by 1002", "NodeDown", "bob", "uid 1002 (bob); NodeDown"),
+        ("CANCELLED by 1000", "", "alice", ""),
+        ("CANCELLED by 0", "", "root", ""),
+    ],
+)
+def test_another_user_who_cancelled_is_named(
+    word: str, reason: str, name: str, detail: str
+) -> None:
+    policy = replace(POLICY, name=lambda _: name)
+    cancelled = task(word, reason=reason, end_at=at(60))
+    seen = Evidence(queue_at=at(90), history=cancelled, history_at=at(92))
+    answer = told(known(), seen, policy)
+    assert isinstance(answer, Transition)
+    assert (answer.state, answer.detail) == (State.CANCELLED, detail)
+
+
 def test_reason_of_several_is_of_none_of_them() -> None:
     """The scheduler was to tell them apart (``scheduler.held``); a hold is not guessed."""
     for reason, state in (

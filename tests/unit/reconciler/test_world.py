@@ -1,12 +1,13 @@
 """Whose lease may be taken over at once."""
 
 import os
+import pwd
 import socket
 import subprocess
 
 import pytest
 
-from penstock.reconciler.world import _began, is_gone
+from penstock.reconciler.world import _began, _name, is_gone
 
 HERE = socket.gethostname()
 
@@ -29,3 +30,8 @@ def test_number_that_another_process_has_now_is_gone() -> None:
 @pytest.mark.parametrize("holder", ["elsewhere:1:5", f"{HERE}:1", f"{HERE}:1:", "", "odd"])
 def test_what_cannot_be_known_is_not_gone(holder: str) -> None:
     assert not is_gone(holder)
+
+
+def test_users_of_this_machine_have_their_names() -> None:
+    assert _name(os.getuid()) == pwd.getpwuid(os.getuid()).pw_name
+    assert _name(4_000_000_001) == ""
