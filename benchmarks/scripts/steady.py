@@ -64,10 +64,9 @@ class Folders(MemoryFiles):
         self._of[_folder(old)].pop(old, None)
         self._note(new)
 
-    def close(self, folder: str) -> bool:
+    def close(self, folder: str) -> None:
         """Take the manifest away."""
         self.files.pop(f"{folder}/{place.MANIFEST}", None)
-        return True
 
     def fold(self, folder: str) -> None:
         """Remove what was read to its end."""

@@ -11,8 +11,9 @@ from penstock.errors import NotFoundError, TransportError
 from penstock.testing.model import Cluster as Model
 from penstock.testing.site import Site
 from penstock.testing.transport import ModelTransport
+from penstock.transport import protocol, ssh
 from penstock.transport.local import LocalTransport
-from penstock.transport.protocol import Finished, Tail, Transport
+from penstock.transport.protocol import Finished, Gathered, Tail, Transport
 from penstock.transport.session import Session
 from penstock.transport.ssh import SshTransport
 from penstock.wire import place
@@ -109,36 +110,76 @@ def test_gather_tells_each_folder_and_what_cannot_be_read(
     spool(transport, folder / "two", 0, b"de", done=True)
     wanted: list[tuple[str, dict[tuple[int, int], int]]]
     wanted = [(str(folder / name), {}) for name in ("one", "bad", "none", "two")]
-    found = dict(transport.gather(wanted))
-    assert found[str(folder / "one")] == [Tail(0, 0, 0, b"abc", is_done=False)]
-    assert found[str(folder / "two")] == [Tail(0, 0, 0, b"de", is_done=True)]
-    assert found[str(folder / "none")] == []
-    error = found[str(folder / "bad")]
-    assert isinstance(error, TransportError)
+    found = {one.folder: one for one in transport.gather(wanted)}
+    assert found[str(folder / "one")].tails == [Tail(0, 0, 0, b"abc", is_done=False)]
+    assert found[str(folder / "two")].tails == [Tail(0, 0, 0, b"de", is_done=True)]
+    assert found[str(folder / "none")].tails == []
+    error = found[str(folder / "bad")].error
+    assert error is not None
     assert "spools.zip" in error.what
     assert "put it back whole" in error.hint
 
 
-def test_closed_and_folded_array_still_tells_all(transport: Transport, folder: Path) -> None:
+def ended(transport: Transport, folder: Path) -> Gathered:
+    """Gather the spools of an array that is over, of which a byte is known."""
+    (found,) = transport.gather([(str(folder), {(0, 0): 1})], {str(folder)})
+    return found
+
+
+def test_array_that_is_over_is_folded_and_still_tells_all(
+    transport: Transport, folder: Path
+) -> None:
     spool(transport, folder, 0, b"abc", done=True)
     transport.put(str(folder / place.claim(0)), b"claim")
     transport.put(str(folder / place.log(0, 0)), b"said")
     transport.put(str(folder / place.log(0, 2)), b"again")
     transport.put(str(folder / place.MANIFEST), b"manifest")
     before = transport.logs(str(folder), 0, {0: 1})
-    assert transport.close(str(folder))
-    transport.fold(str(folder))
-    transport.fold(str(folder))
+    told = Gathered(str(folder), [Tail(0, 0, 1, b"bc", is_done=True)], is_folded=True)
+    assert ended(transport, folder) == told
+    assert ended(transport, folder) == told, "the answer may have been lost"
     assert before == [(0, b"aid"), (2, b"again")] == transport.logs(str(folder), 0, {0: 1})
-    assert list(transport.tails(str(folder), {(0, 0): 1})) == [Tail(0, 0, 1, b"bc", is_done=True)]
+    assert list(transport.tails(str(folder), {(0, 0): 1})) == told.tails
     names = {"here", place.MANIFEST_ENDED, place.SPOOLS_FOLDED, place.LOGS_FOLDED}
     assert {one.name for one in folder.iterdir()} == names
     with zipfile.ZipFile(folder / place.SPOOLS_FOLDED) as archive:
         assert archive.namelist() == ["0/0.0.done"]
 
 
-def test_array_without_a_folder_is_closed_by_being_away(transport: Transport, folder: Path) -> None:
-    assert not transport.close(str(folder / "none"))
+def test_array_that_cannot_be_folded_tells_its_tails_and_keeps_back_no_other(
+    transport: Transport, folder: Path
+) -> None:
+    for name in ("bad", "good", "live"):
+        spool(transport, folder / name, 0, b"abc", done=True)
+        transport.put(str(folder / name / place.MANIFEST), b"manifest")
+    transport.put(str(folder / "bad" / place.log(0, 0)), b"said")
+    transport.put(str(folder / "bad" / place.LOGS_FOLDED), b"no zip")
+    wanted: list[tuple[str, dict[tuple[int, int], int]]]
+    wanted = [(str(folder / name), {}) for name in ("bad", "good", "live")]
+    bad, good, live = transport.gather(wanted, {str(folder / "bad"), str(folder / "good")})
+    assert bad.tails == good.tails == live.tails == [Tail(0, 0, 0, b"abc", is_done=True)]
+    assert (bad.is_folded, good.is_folded, live.is_folded) == (False, True, False)
+    assert bad.error is not None
+    assert "logs.zip" in bad.error.what
+    assert (folder / "live" / place.MANIFEST).exists()
+
+
+def test_array_of_which_not_all_could_be_told_is_not_folded_yet(
+    transport: Transport, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "MOST_BYTES", 2)
+    monkeypatch.setattr(ssh, "GATHER_BYTES", 2)
+    spool(transport, folder, 0, b"abcd", done=True)
+    found = ended(transport, folder)
+    assert (found.tails, found.is_folded) == ([Tail(0, 0, 1, b"bc", is_done=False)], False)
+    assert (folder / place.SPOOLS).exists()
+    (rest,) = transport.gather([(str(folder), {(0, 0): 3})], {str(folder)})
+    assert (rest.tails, rest.is_folded) == ([Tail(0, 0, 3, b"d", is_done=True)], True)
+
+
+def test_array_without_a_folder_is_folded_by_being_away(transport: Transport, folder: Path) -> None:
+    found = ended(transport, folder / "none")
+    assert found == Gathered(str(folder / "none"), [], is_folded=True)
     assert transport.logs(str(folder / "none"), 0, {}) == []
 
 

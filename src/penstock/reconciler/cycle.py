@@ -25,6 +25,7 @@ from penstock.store import attempts, directives, lease, resolutions, waiting
 LEASE = timedelta(seconds=120)
 MANY = 5000  # moves in one transaction, about
 AT_ONCE = 1000  # attempts that are read in one, about
+SENT = (Intent.SENDING, Intent.ACCEPTED, Intent.ENDED)  # perhaps, and not folded yet
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ def _steps(
 ) -> None:
     is_told = over.catch_up(world, fence, report.odd)
     world.memory.told_under = None
-    live = _live(world, fence)
+    live, ended = _live(world, fence)
     report.collected_at, report.collected_s = world.clock.now(), world.clock.monotonic()
-    news = collect(world, live, report.odd)
+    news = collect(world, [*live, *fold.with_look(world, ended)], report.odd)
     failpoint.hit("reconciler.collected")
     _settle(world, fence, live, observe.NOTHING, report, only=news)  # by records alone
     poll = _observe(world, report) if look else None
@@ -115,16 +116,17 @@ def _steps(
         world.memory.told_under = fence
 
 
-def _live(world: World, fence: int) -> list[Array]:
-    """Return what is with the scheduler, or may be, once it was done as users said."""
+def _live(world: World, fence: int) -> tuple[list[Array], list[Array]]:
+    """Return what is with the scheduler, or may be, once it was done as users said; and ended."""
     who = {"user": world.user, "cluster": world.cluster}
     with world.store.read() as view:
         answers = resolutions.answers(view, **who)
-        live = attempts.arrays(view, **who, intents=(Intent.SENDING, Intent.ACCEPTED))
-    if not answers:
-        return live
-    resolve.by_users(world, fence, answers)
-    return _arrays(world, Intent.SENDING, Intent.ACCEPTED)
+        sent = attempts.arrays(view, **who, intents=SENT)
+    if answers:
+        resolve.by_users(world, fence, answers)
+        sent = _arrays(world, *SENT)
+    live = [array for array in sent if array.intent is not Intent.ENDED]
+    return live, _of(sent, Intent.ENDED)
 
 
 def _find_out(world: World, fence: int, live: list[Array], poll: Poll) -> list[Array]:

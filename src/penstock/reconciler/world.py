@@ -64,6 +64,11 @@ class World:
         return self.alias or self.capabilities.cluster
 
     @property
+    def is_far(self) -> bool:
+        """Return whether each command is one to another machine."""
+        return bool(self.alias)
+
+    @property
     def holder(self) -> str:
         """Return the name under which this process takes the lease."""
         return here()

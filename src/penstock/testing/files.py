@@ -73,9 +73,8 @@ class MemoryFiles:
                     found.append((int(restart), data[known.get(int(restart), 0) :]))
         return sorted(found)
 
-    def close(self, folder: str) -> bool:  # noqa: ARG002
+    def close(self, folder: str) -> None:
         """Leave all as it is: what a simulation's runs wrote is looked at to its end."""
-        return False
 
     def fold(self, folder: str) -> None:
         """Leave all as it is."""

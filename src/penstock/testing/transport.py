@@ -1,7 +1,7 @@
 """The model behind the Transport seam, in process, with faults to order."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -10,8 +10,9 @@ from penstock.errors import TransportError
 from penstock.testing.commands import answer
 from penstock.testing.files import MemoryFiles
 from penstock.testing.model import Cluster
+from penstock.transport import protocol
 from penstock.transport.local import scrubbed
-from penstock.transport.protocol import Finished, Tail, Transport, Wanted, one_by_one
+from penstock.transport.protocol import Finished, Gathered, Tail, Transport, Wanted, one_by_one
 
 
 class Fault(StrEnum):
@@ -40,20 +41,15 @@ class Order:
     count: int = 1
 
 
-class Files(Protocol):
+class Files(protocol.Files, Protocol):
     """Where files are."""
 
     def put(self, path: str, data: bytes, *, mode: int = 0o644) -> None: ...  # noqa: D102
     def get(self, path: str, offset: int = 0, size: int = -1) -> bytes: ...  # noqa: D102
-    def tails(  # noqa: D102
-        self, folder: str, known: Mapping[tuple[int, int], int], *, at_most: int = 1 << 26
-    ) -> Iterable[Tail]: ...
     def digest(self, path: str) -> str | None: ...  # noqa: D102
     def logs(  # noqa: D102
         self, folder: str, index: int, known: Mapping[int, int]
     ) -> list[tuple[int, bytes]]: ...
-    def close(self, folder: str) -> bool: ...  # noqa: D102
-    def fold(self, folder: str) -> None: ...  # noqa: D102
 
 
 UNREACHABLE = "Unable to contact slurm controller (connect failure)"
@@ -186,21 +182,13 @@ class ModelTransport:
         """Return the SHA-256 of a file, None where there is none."""
         return self.files.digest(path)
 
-    def gather(self, wanted: Wanted) -> Iterable[tuple[str, list[Tail] | TransportError]]:
-        """Yield folder by folder what their spools have beyond the known offsets."""
-        return one_by_one(self, wanted)
+    def gather(self, wanted: Wanted, over: Container[str] = frozenset()) -> Iterable[Gathered]:
+        """Yield folder by folder what spools have beyond the known offsets; fold what is over."""
+        return one_by_one(self.files, wanted, over)
 
     def logs(self, folder: str, index: int, known: Mapping[int, int]) -> list[tuple[int, bytes]]:
         """Return restarts of an element with what their logs have beyond the known offsets."""
         return self.files.logs(folder, index, known)
-
-    def close(self, folder: str) -> bool:
-        """Take the manifest of an array away."""
-        return self.files.close(folder)
-
-    def fold(self, folder: str) -> None:
-        """Make one file of the spools of an array, and one of its logs."""
-        self.files.fold(folder)
 
 
 def in_turn(

@@ -5,6 +5,7 @@ Python 3.6 and the standard library: it is sent to remote machines too. Raises O
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -194,18 +195,15 @@ def _read(path: str, offset: int, at_most: int) -> "Tuple[int, bytes]":
 # --- folding
 
 
-def close(folder: str) -> bool:
-    """Take the manifest away from runners that may still come; return whether a folder is there."""
-    if not os.path.isdir(folder):
-        return False
+def close(folder: str) -> None:
+    """Take the manifest away from runners that may still come."""
     try:
         os.rename(os.path.join(folder, place.MANIFEST), os.path.join(folder, place.MANIFEST_ENDED))
     except FileNotFoundError:
-        return True
+        return
     failpoint.hit("fold.closed")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(folder, place.OVER))
-    return True
 
 
 def fold(folder: str) -> None:
@@ -218,12 +216,16 @@ def pack(source: str, target: str) -> None:
     """Make a zip of a folder, whole or not at all, then remove the folder.
 
     What a zip of an earlier time has, and the folder has not, is kept: an array is folded again
-    where a kill came between, or where a store of before it was put back.
+    where a kill came between, or where a store of before it was put back. Two may do this at once:
+    a program whose connection was cut goes on beside the one that does it again. Each writes a
+    file of its own, and takes those of others away: whoever lost its file fails, and removes
+    nothing.
     """
     if not os.path.isdir(source):
         return
-    aside = os.path.splitext(target)[0] + ".tmp"
-    with open(aside, "wb") as file:
+    stem = os.path.splitext(target)[0]
+    aside = "{}.{}.tmp".format(stem, os.urandom(6).hex())
+    with open(aside, "xb") as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(_files(source)):
                 if not path.endswith(".claim"):
@@ -234,6 +236,9 @@ def pack(source: str, target: str) -> None:
     failpoint.hit("fold.written")
     os.rename(aside, target)
     failpoint.hit("fold.packed")
+    for left in glob.glob("{}.*tmp".format(glob.escape(stem))):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(left)
     shutil.rmtree(source)
 
 
@@ -247,10 +252,13 @@ def _keep(archive: zipfile.ZipFile, earlier: str) -> None:
     if not os.path.exists(earlier):
         return
     new = set(archive.namelist())
-    with zipfile.ZipFile(earlier) as old:
-        for name in old.namelist():
-            if name not in new:
-                archive.writestr(old.getinfo(name), old.read(name), zipfile.ZIP_DEFLATED)
+    try:
+        with zipfile.ZipFile(earlier) as old:
+            for name in old.namelist():
+                if name not in new:
+                    archive.writestr(old.getinfo(name), old.read(name), zipfile.ZIP_DEFLATED)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise Damaged(errno.EIO, str(error), earlier) from error
 
 
 # --- logs

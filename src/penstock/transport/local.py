@@ -4,11 +4,11 @@ import contextlib
 import errno
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from penstock.errors import NotFoundError, TransportError
 from penstock.transport import files, programs
-from penstock.transport.protocol import Finished, Tail, Wanted, one_by_one
+from penstock.transport.protocol import Finished, Gathered, Tail, Wanted, one_by_one
 
 # What a command may know of its caller. Of Slurm's variables only where its configuration is:
 # SQUEUE_STATES empties an answer, SLURM_ARRAY_TASK_ID reaches the jobs of an sbatch inside a job.
@@ -90,19 +90,19 @@ class LocalTransport:
             for one in files.tails(folder, known, at_most):
                 yield Tail(*one)
 
-    def gather(self, wanted: Wanted) -> Iterable[tuple[str, list[Tail] | TransportError]]:
-        """Yield folder by folder what their spools have beyond the known offsets."""
-        return one_by_one(self, wanted)
+    def gather(self, wanted: Wanted, over: Container[str] = frozenset()) -> Iterable[Gathered]:
+        """Yield folder by folder what spools have beyond the known offsets; fold what is over."""
+        return one_by_one(self, wanted, over)
 
     def logs(self, folder: str, index: int, known: Mapping[int, int]) -> list[tuple[int, bytes]]:
         """Return restarts of an element with what their logs have beyond the known offsets."""
         with _told(folder, "read"):
             return list(files.logs(folder, index, known))
 
-    def close(self, folder: str) -> bool:
+    def close(self, folder: str) -> None:
         """Take the manifest of an array away, so that nothing can start from it."""
         with _told(folder, "folded"):
-            return files.close(folder)
+            files.close(folder)
 
     def fold(self, folder: str) -> None:
         """Make one file of the spools of an array, and one of its logs."""

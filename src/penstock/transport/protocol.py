@@ -1,10 +1,12 @@
 """The seam to where the scheduler's commands run and the shared files lie."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from penstock.errors import TransportError
+
+MOST_BYTES = 1 << 26  # of the spools of one array that are told at a time
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,16 @@ class Tail:
     offset: int
     data: bytes
     is_done: bool  # the file is closed: no more will come
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What was told of an array's folder, and whether it was folded; or why one of them was not."""
+
+    folder: str
+    tails: list[Tail]
+    is_folded: bool = False
+    error: TransportError | None = None
 
 
 # Folders of arrays, and of each what is known: (index, restart) to the offset. May be lazy.
@@ -71,10 +83,14 @@ class Transport(Protocol):
         done. A file that is done and has nothing new is yielded once, with no data.
         """
 
-    def gather(self, wanted: Wanted) -> Iterable[tuple[str, list[Tail] | TransportError]]:
+    def gather(self, wanted: Wanted, over: Container[str] = frozenset()) -> Iterable[Gathered]:
         """Yield the tails of several folders: from a machine that is far, by one command.
 
         A folder that cannot be read keeps back no other. What is too much comes the next time.
+
+        Arrays that are ``over`` are folded: the manifest is taken away, so that nothing starts from
+        them any more, then the tails are read, and if those were all, one file is made of the
+        spools and one of the logs. Again is no error, and tells what was folded before it was read.
         """
 
     def logs(self, folder: str, index: int, known: Mapping[int, int]) -> list[tuple[int, bytes]]:
@@ -83,19 +99,34 @@ class Transport(Protocol):
         Also of those that gained nothing, and of an array that was folded.
         """
 
-    def close(self, folder: str) -> bool:
-        """Take the manifest of an array away; return whether the array has a folder at all."""
+
+class Files(Protocol):
+    """Folders of arrays where a question costs nothing beside its answer."""
+
+    def tails(  # noqa: D102  as a transport's
+        self, folder: str, known: Mapping[tuple[int, int], int], *, at_most: int = 1 << 26
+    ) -> Iterable[Tail]: ...
+
+    def close(self, folder: str) -> None:
+        """Take the manifest of an array away."""
 
     def fold(self, folder: str) -> None:
         """Make one file of the spools of a closed array, and one of its logs; again is no error."""
 
 
-def one_by_one(
-    transport: Transport, wanted: Wanted
-) -> Iterator[tuple[str, list[Tail] | TransportError]]:
-    """Gather folder by folder, where a question costs nothing beside its answer."""
+def one_by_one(files: Files, wanted: Wanted, over: Container[str]) -> Iterator[Gathered]:
+    """Gather folder by folder, and fold what is over."""
     for folder, known in wanted:
+        tails: list[Tail] = []
+        is_over = folder in over
         try:
-            yield folder, list(transport.tails(folder, known))
+            if is_over:
+                files.close(folder)
+            tails.extend(files.tails(folder, known, at_most=MOST_BYTES))
+            is_over = is_over and sum(len(tail.data) for tail in tails) < MOST_BYTES
+            if is_over:
+                files.fold(folder)
         except TransportError as error:
-            yield folder, error
+            yield Gathered(folder, tails, error=error)
+        else:
+            yield Gathered(folder, tails, is_folded=is_over)

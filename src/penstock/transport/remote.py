@@ -9,6 +9,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 import zlib
 from typing import IO, Any, Dict, List, Tuple
 
@@ -20,6 +21,7 @@ Answer = Tuple[Header, bytes]
 
 IDLE_S = 3600  # with nothing heard for so long, whoever asked is gone without a word
 LOGIN_S = 60
+FOLD_S = 20
 SITE_FILE = "/etc/penstock/site.toml"
 MOST_OF_SITE = 1 << 16  # characters
 # Prints the variables of a login shell behind a mark: profiles print things, too.
@@ -127,18 +129,29 @@ def digest(asked: Header, _: bytes) -> Answer:
 
 
 def gather(asked: Header, body: bytes) -> Answer:
-    """Tell what the spools of several arrays have beyond the known offsets."""
+    """Tell what the spools of several arrays have beyond the known offsets; fold what is over.
+
+    After some time no further one is folded: whoever asked waits for the others' tails.
+    """
     left, told, data = asked["at_most"], [], []  # type: int, Headers, List[bytes]
-    for folder, rows in json.loads(zlib.decompress(body).decode()):
+    folded_s = 0.0
+    for folder, rows, is_over in json.loads(zlib.decompress(body).decode()):
         known = {(index, restart): offset for index, restart, offset in rows}
         tails = []  # type: List[List[Any]]
         one = {"folder": folder, "tails": tails}  # type: Header
         told.append(one)
         try:
+            if is_over:
+                files.close(folder)
             for index, restart, offset, more, is_done in files.tails(folder, known, left):
                 tails.append([index, restart, offset, len(more), is_done])
                 data.append(more)
                 left -= len(more)
+            if is_over and left > 0 and folded_s < FOLD_S:
+                began = time.monotonic()
+                files.fold(folder)
+                folded_s += time.monotonic() - began
+                one["is_folded"] = True
         except OSError as error:
             one.update(_said(error))
         if left <= 0:
@@ -152,17 +165,6 @@ def logs(asked: Header, _: bytes) -> Answer:
     found = list(files.logs(asked["folder"], asked["index"], known))
     sizes = [[restart, len(data)] for restart, data in found]
     return {"logs": sizes}, zlib.compress(b"".join(data for _, data in found), 1)
-
-
-def close(asked: Header, _: bytes) -> Answer:
-    """Take a manifest away."""
-    return {"is_there": files.close(asked["folder"])}, b""
-
-
-def fold(asked: Header, _: bytes) -> Answer:
-    """Fold an array."""
-    files.fold(asked["folder"])
-    return {}, b""
 
 
 def ping(_: Header, __: bytes) -> Answer:
@@ -182,7 +184,7 @@ def _said(error: OSError) -> Header:
 # --- messages
 
 
-VERBS = {one.__name__: one for one in (put, get, digest, gather, logs, close, fold, ping)}  # type: Dict[str, Any]
+VERBS = {one.__name__: one for one in (put, get, digest, gather, logs, ping)}  # type: Dict[str, Any]
 
 
 def serve(begin: Header) -> None:

@@ -2,15 +2,16 @@
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from penstock.errors import NotFoundError, TransportError
 from penstock.transport.local import finished, unmoved
-from penstock.transport.protocol import Finished, Tail, Wanted
+from penstock.transport.protocol import Finished, Gathered, Tail, Wanted
 
 MARGIN_S = 30  # an answer may come so much later than a command is killed
 FILES_S = 120
+FOLD_S = 600  # one array may have very many logs
 GATHER_BYTES = 1 << 24  # of one answer; the rest comes with the next
 PIECE_BYTES = 1 << 24  # of a large file
 
@@ -114,31 +115,34 @@ class SshTransport:
         self, folder: str, known: Mapping[tuple[int, int], int], *, at_most: int = GATHER_BYTES
     ) -> Iterable[Tail]:
         """Yield what the spools have beyond the known offsets."""
-        for _, found in self._gather([(folder, known)], at_most):
-            if isinstance(found, TransportError):
-                raise found
-            yield from found
+        for found in self._gather([(folder, known)], (), at_most):
+            if found.error is not None:
+                raise found.error
+            yield from found.tails
 
-    def gather(self, wanted: Wanted) -> Iterable[tuple[str, list[Tail] | TransportError]]:
-        """Yield the tails of several folders: one question for all of them."""
-        return self._gather(list(wanted), GATHER_BYTES)
+    def gather(self, wanted: Wanted, over: Container[str] = frozenset()) -> Iterable[Gathered]:
+        """Yield the tails of several folders, and fold what is over: one question for all."""
+        return self._gather(wanted, over, GATHER_BYTES)
 
-    def _gather(
-        self, wanted: list[tuple[str, Mapping[tuple[int, int], int]]], at_most: int
-    ) -> Iterable[tuple[str, list[Tail] | TransportError]]:
-        rows = [(folder, [(*place, to) for place, to in known.items()]) for folder, known in wanted]
+    def _gather(self, wanted: Wanted, over: Container[str], at_most: int) -> Iterable[Gathered]:
+        rows = [
+            (folder, [(*place, to) for place, to in known.items()], folder in over)
+            for folder, known in wanted
+        ]
+        timeout_s = FOLD_S if any(is_over for *_, is_over in rows) else FILES_S
         body = zlib.compress(json.dumps(rows).encode(), 1)
-        answer, packed = self._file({"verb": "gather", "at_most": at_most}, "read", body)
+        said = {"verb": "gather", "at_most": at_most}
+        answer, packed = self._file(said, "read", body, timeout_s=timeout_s)
         data = memoryview(zlib.decompress(packed))
         for one in answer["folders"]:
             tails = []
             for index, restart, offset, size, is_done in one["tails"]:
                 tails.append(Tail(index, restart, offset, bytes(data[:size]), is_done))
                 data = data[size:]
-            if "errno" in one:
-                yield one["folder"], self._error(one, one["folder"], "read")
-            else:
-                yield one["folder"], tails
+            folder = one["folder"]
+            done = "folded" if folder in over else "read"
+            error = self._error(one, folder, done) if "errno" in one else None
+            yield Gathered(folder, tails, is_folded="is_folded" in one, error=error)
 
     def logs(self, folder: str, index: int, known: Mapping[int, int]) -> list[tuple[int, bytes]]:
         """Return restarts of an element with what their logs have beyond the known offsets."""
@@ -150,17 +154,11 @@ class SshTransport:
             data = data[size:]
         return found
 
-    def close(self, folder: str) -> bool:
-        """Take the manifest of an array away, so that nothing can start from it."""
-        return bool(self._file({"verb": "close", "folder": folder}, "folded")[0]["is_there"])
-
-    def fold(self, folder: str) -> None:
-        """Make one file of the spools of an array, and one of its logs."""
-        self._file({"verb": "fold", "folder": folder}, "folded")
-
-    def _file(self, said: Said, done: str, body: bytes = b"") -> tuple[Said, bytes]:
+    def _file(
+        self, said: Said, done: str, body: bytes = b"", *, timeout_s: float = FILES_S
+    ) -> tuple[Said, bytes]:
         """Ask for what may be asked for twice."""
-        answer, data = self._peer.ask(said, body, timeout_s=FILES_S, is_safe=True)
+        answer, data = self._peer.ask(said, body, timeout_s=timeout_s, is_safe=True)
         if "errno" in answer:
             path = said.get("path") or said.get("folder") or ""
             error = self._error(answer, path, done)

@@ -200,14 +200,14 @@ def test_spools_that_cannot_be_read_keep_back_no_other_array(
     cycle(here.world)
     with here.world.store.read() as view:
         (first, *_) = [token for (token,) in view.execute("SELECT token FROM job_array")]
-    read = here.transport.tails
+    read = here.transport.files.tails
 
-    def tails(folder: str, known: Mapping[tuple[int, int], int]) -> Iterable[Tail]:
+    def tails(folder: str, known: Mapping[tuple[int, int], int], *, at_most: int) -> Iterable[Tail]:
         if folder.endswith(first):
             raise TransportError(f"{folder} cannot be listed")
-        return read(folder, known)
+        return read(folder, known, at_most=at_most)
 
-    monkeypatch.setattr(here.transport, "tails", tails)
+    monkeypatch.setattr(here.transport.files, "tails", tails)
     report = cycle(here.world)
     assert [words for words in report.odd if "cannot be listed" in words]
     assert report.polled
