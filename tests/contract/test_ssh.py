@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,21 +179,35 @@ def test_dead_connection_is_found_before_a_command_is_trusted_to_it(
     proxy.close()
 
 
-def test_look_costs_no_ping_and_each_ping_is_counted(
+def test_look_after_any_quiet_time_costs_no_ping_and_each_ping_is_counted(
     opened: Callable[..., SshTransport], monkeypatch: pytest.MonkeyPatch, state: Path
 ) -> None:
-    monkeypatch.setattr(sessions, "IDLE_S", 0)
+    now_s = [1000.0]
+    clock = SimpleNamespace(monotonic=lambda: now_s[0], time=time.time)
+    monkeypatch.setattr(sessions, "time", clock)
     transport = opened()
-    assert transport.digest("/etc/hostname")
-    assert transport.run_all([["true"]])
+    for wait_s in (0, 299, 300, 3000):
+        now_s[0] += wait_s
+        assert transport.hello
+        assert list(transport.gather([("/none", {})]))
+        transport.run(["true"])  # as squeue is: close behind what may be done twice
+    now_s[0] += 300
     transport.run(["true"])  # may not be done twice
-    monkeypatch.setattr(sessions, "SAFE_IDLE_S", 0)
-    assert transport.digest("/etc/hostname")
     (asked,) = state.glob("*.asked")
     verbs = [line.split(" ", 1)[1] for line in asked.read_text().splitlines()]
-    assert verbs == [
-        "connect", "digest", "run_all true", "ping", "run true", "ping", "digest",
-    ]  # fmt: skip
+    assert verbs == ["connect", *["gather", "run true"] * 4, "ping", "run true"]
+
+
+def test_look_over_a_connection_that_is_gone_comes_back(
+    server: Sshd, opened: Callable[..., SshTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "FILES_S", 1)  # the kernel would tell within a minute
+    proxy = Proxy(server.port)
+    transport = opened(port=proxy.port)
+    assert transport.hello
+    proxy.forget()
+    assert transport.digest("/etc/hostname")
+    proxy.close()
 
 
 def test_laptop_may_be_no_linux(

@@ -13,6 +13,8 @@ from penstock.transport.peer import Shared, peer, state_folder
 if TYPE_CHECKING:
     from penstock.transport.host import Host
 
+PING_S = 60
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -35,7 +37,7 @@ def connect(project: Project, name: str) -> None:
     link = _link(project, name)
     for one in _cooldowns(_host(project, name)):
         one.forget()
-    link.hello()
+    link.ask({"verb": "ping"}, timeout_s=PING_S, is_safe=True)  # one that is gone is made anew
     link.close()
 
 

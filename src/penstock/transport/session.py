@@ -20,9 +20,10 @@ from penstock.transport.agent import Agent, Gone, Said, Silence
 from penstock.transport.library import paramiko
 from penstock.transport.trunk import BROKEN, Trunk
 
-IDLE_S = 20  # after such a time it is looked whether the connection still is one, before it is used
-# What may be asked twice needs no such look so soon: where the connection is gone, silence tells.
-SAFE_IDLE_S = 300
+# After such a time it is looked whether the connection still is one, before it is trusted with what
+# may not be done twice. All else needs no such look, however long nobody asked: an error, or
+# silence (the kernel gives up soon, see login), tells that it is gone, and it is asked again.
+IDLE_S = 20
 PING_S = 10
 
 
@@ -42,7 +43,7 @@ class Session:
     def hello(self) -> Said:
         """Return what the remote said of itself."""
         with self._lock:
-            return self._ready(IDLE_S).hello
+            return self._ready(is_safe=True).hello
 
     def close(self) -> None:
         """End the program there, and the connection."""
@@ -56,7 +57,7 @@ class Session:
         """Return the answer. Raises Unreachable or Lost."""
         with self._lock:
             for is_last in (not is_safe, True):
-                agent = self._ready(SAFE_IDLE_S if is_safe else IDLE_S)
+                agent = self._ready(is_safe=is_safe)
                 try:
                     answer = self._once(agent, said, body, timeout_s)
                 except BROKEN as error:
@@ -92,19 +93,19 @@ class Session:
 
     # --- the connection
 
-    def _ready(self, idle_s: float) -> Agent:
+    def _ready(self, *, is_safe: bool) -> Agent:
         """Return the program that serves there; connect and send it where that must be."""
-        if self._agent is not None and self._is_well(self._agent, idle_s):
+        if self._agent is not None and self._is_well(self._agent, is_safe=is_safe):
             return self._agent
         self._connection = self._trunk.connection(self._cluster.connect_s)
         self._agent = self._begin(self._connection)
         return self._agent
 
-    def _is_well(self, agent: Agent, idle_s: float) -> bool:
+    def _is_well(self, agent: Agent, *, is_safe: bool) -> bool:
         if self._connection is None or not self._connection.is_open or self._channel.closed:
             self._drop()
             return False
-        if time.monotonic() - self._used_at < idle_s:
+        if is_safe or time.monotonic() - self._used_at < IDLE_S:
             return True
         self._trunk.count("ping")
         self._asked_at = time.monotonic()
