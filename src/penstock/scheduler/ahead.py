@@ -26,6 +26,10 @@ class Ahead:
         finally:
             self._told = {}
 
+    def is_told(self, argv: tuple[str, ...]) -> bool:
+        """Return whether the answer of a command is there."""
+        return argv in self._told
+
     def run(self, argv: list[str], *, stdin: bytes = b"", timeout_s: float = 60) -> Finished:
         """Return the answer of a command: the one that is there, or run it."""
         told = self._told.pop(tuple(argv), None)

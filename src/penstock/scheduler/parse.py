@@ -242,3 +242,18 @@ def _garbled(program: str, text: str, why: str) -> SchedulerError:
         f"{program} answered what is not understood ({why}): {shown!r}",
         hint=f"run {program} by hand; a wrapper or a site's setting may change what it prints",
     )
+
+
+def version(out: str) -> tuple[int, ...]:
+    """Read what ``sbatch --version`` printed; empty, where it names none."""
+    return tuple(int(number) for number in re.findall(r"\d+", out)[:3])
+
+
+def fields(out: str) -> frozenset[str]:
+    """Read what ``sacct --helpformat`` printed. Raises SchedulerError where it is cut."""
+    found = frozenset(out.split())
+    if missing := NEEDED_FIELDS - found:  # an empty or cut answer is none
+        raise SchedulerError(
+            f"sacct --helpformat names no {', '.join(sorted(missing))}", hint="run it by hand"
+        )
+    return found

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
@@ -97,11 +97,11 @@ class SlurmScheduler:
 
     @cached_property
     def _version(self) -> tuple[int, ...]:
-        return _version(self._ask(*VERSION).out)
+        return parse.version(self._ask_seldom(VERSION, parse.version))
 
     def hear_version(self, said: str) -> None:
         """Take what ``sbatch --version`` has said already, if it did."""
-        if version := _version(said):
+        if version := parse.version(said):
             self._version = version
 
     def _history_fields(self) -> frozenset[str]:
@@ -117,16 +117,11 @@ class SlurmScheduler:
         if self._config.get("AccountingStorageType", "").endswith(("none", "(null)")):
             return frozenset()
         try:
-            fields = frozenset(self._ask(*FIELDS).out.split())
+            return parse.fields(self._ask_seldom(FIELDS, parse.fields))
         except SchedulerError as error:
             if isinstance(error, SchedulerMissing) or DISABLED in error.what:
                 return frozenset()
             raise
-        if missing := parse.NEEDED_FIELDS - fields:  # an empty or cut answer is none
-            raise SchedulerError(
-                f"sacct --helpformat names no {', '.join(sorted(missing))}", hint="run it by hand"
-            )
-        return fields
 
     @cached_property
     def _configuration(self) -> config.Config:
@@ -135,8 +130,24 @@ class SlurmScheduler:
             path = self._folder / f"slurm.config.{os.getuid()}"
             memory = Memory(path, for_s=math.inf, now=lambda: stamp(self._clock.now()))
             last = config.Last(memory, self._way)
-        ask = lambda: self._ask(*config.ASK).out  # noqa: E731
+        ask = lambda: self._ask_seldom(config.ASK, config.read)  # noqa: E731
         return config.Config(ask, last, self._clock.now)
+
+    def _ask_seldom(self, argv: tuple[str, ...], read: Callable[[str], object]) -> str:
+        """Return what seldom changes: far away, as any process was told it within the hour."""
+
+        def ask() -> str:
+            answer = self._ask(*argv).out
+            read(answer)  # what cannot be read is not remembered
+            return answer
+
+        if self._folder is None or self._way:
+            return ask()
+        path = self._folder / f"slurm.seldom.{os.getuid()}"
+        memory = Memory(path, for_s=REMEMBERED_S, now=lambda: stamp(self._clock.now()))
+        if self._transport.is_told(argv):  # it is here already
+            memory.keep(" ".join(argv), ask())
+        return memory.recall(" ".join(argv), ask)
 
     @property
     def _config(self) -> dict[str, str]:
@@ -394,10 +405,6 @@ def _joined(at: datetime, polls: Iterable[Poll]) -> Poll:
     polls = list(polls)
     tasks = tuple(task for poll in polls for task in poll.tasks)
     return Poll(at, tasks, "sacct", tuple(dict.fromkeys(odd for poll in polls for odd in poll.odd)))
-
-
-def _version(said: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", said)[:3])
 
 
 def _number(text: str, default: int) -> int:

@@ -229,6 +229,33 @@ def test_configuration_of_another_cluster_is_not_taken_for_this_one(tmp_path: Pa
             other.capabilities()
 
 
+def test_far_away_another_process_does_not_ask_again_what_seldom_changes(tmp_path: Path) -> None:
+    """There each question is a command, and a command like `watch` is a new process."""
+    clock = Moving()
+
+    def scheduler(**answers: Answer) -> tuple[SlurmScheduler, Scripted]:
+        transport = Scripted({name.replace("_", " "): one for name, one in answers.items()})
+        return SlurmScheduler(transport, clock=clock, memory=tmp_path), transport
+
+    cut = scheduler(sacct=ok("JobID\n"))[0]
+    assert cut.capabilities().has_accounting
+    first, transport = scheduler()
+    can = first.capabilities()
+    assert transport.calls == [["sacct", "--helpformat"]], "what was cut was not remembered"
+    later, transport = scheduler()
+    assert later.capabilities() == can
+    assert transport.calls == []
+    told, transport = scheduler(
+        scontrol_show_config=ok(recorded.out("scontrol.config").replace("= 1001", "= 7"))
+    )
+    assert told.limits().max_array_size == 7, "what is sent keeps to the limits of today"
+    assert scheduler()[0].limits().max_array_size == 1001
+    clock.at += timedelta(hours=1, seconds=1)
+    late, transport = scheduler()
+    assert late.capabilities() == can
+    assert len(transport.calls) == 3
+
+
 def test_way_to_slurm_is_another_with_another_configuration(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
