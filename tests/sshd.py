@@ -21,7 +21,9 @@ from penstock.settings import Cluster
 SSHD = "/usr/sbin/sshd"
 NO_SSHD = "needs root and openssh-server (tests/run installs it)"
 PATIENCE_S = 30
+# Of what is said twice, sshd takes the first: what a test says goes before the rest.
 CONFIG = """\
+{more}
 Port {port}
 ListenAddress 127.0.0.1
 HostKey {folder}/host_key
@@ -35,7 +37,11 @@ KbdInteractiveAuthentication no
 PermitRootLogin no
 MaxStartups 100
 LogLevel VERBOSE
-{more}
+"""
+# A key is not enough: PAM asks for the password, as it does for a second factor.
+WITH_CODE = """\
+KbdInteractiveAuthentication yes
+AuthenticationMethods publickey,keyboard-interactive
 """
 
 

@@ -4,76 +4,19 @@ import contextlib
 import os
 import shutil
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from penstock.settings import Cluster
 from penstock.store.connection import Store
-from penstock.transport.peer import Shared
 from tests import sshd
-from tests.acceptance.conftest import Site, local_site
-from tests.sshd import Proxy, Sshd
+from tests.acceptance.laptop import Laptop, laptop_of
+from tests.sshd import Sshd
 
 pytestmark = pytest.mark.slurm
-
-WORK = """
-import os, sys
-import penstock
-x = int(sys.argv[1])
-penstock.log_metric("double", 2 * x)
-print("x is", x)
-os.makedirs("deep")
-open("deep/out.txt", "w").write(str(x))
-open(os.path.join(sys.argv[2], f"ran.{x}"), "a").write("once\\n")
-"""
-SWEEP = """
-experiment: far
-command: [python3, work.py, "{x}", "WITNESS"]
-params: {x: [1, 2, 3, 4]}
-outputs: [deep]
-request: {mem: 50M, time: 5m}
-"""
-
-
-@dataclass
-class Laptop:
-    """A project of who runs the tests, and a cluster where only alice may do things."""
-
-    site: Site
-    server: Sshd
-    proxy: Proxy
-    home: Path  # of Penstock, there
-    witness: Path  # where each run says that it ran
-
-    def sweep(self) -> str:
-        return SWEEP.replace("WITNESS", str(self.witness))
-
-    def ran(self) -> dict[str, int]:
-        """Return how often each run ran."""
-        found = self.witness.glob("ran.*")
-        return {one.name: len(one.read_text().splitlines()) for one in found}
-
-    def finish(self) -> None:
-        """Bring all to its end."""
-        self.site.env.pop("PENSTOCK_FAILPOINT", None)
-        self.site("watch", "far")
-
-    def is_right(self) -> None:
-        runs = self.site.json("runs", "experiment = far")
-        assert [run["state"] for run in runs] == ["completed"] * 4
-        assert [run["metrics"] for run in runs] == [{"double": 2 * x} for x in (1, 2, 3, 4)]
-        assert self.ran() == {f"ran.{x}": 1 for x in (1, 2, 3, 4)}
-
-    def asked(self) -> list[str]:
-        """Return what was asked of the cluster."""
-        found = self.site.root.parent.glob(".local/state/penstock/ssh/*.asked")
-        return [line.split()[1] for one in found for line in one.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -85,41 +28,8 @@ def server() -> Iterator[Sshd]:
 
 @pytest.fixture
 def laptop(server: Sshd, tmp_path: Path) -> Iterator[Laptop]:
-    site = local_site(tmp_path)
-    proxy = Proxy(server.port)
-    ssh = tmp_path / ".ssh"
-    ssh.mkdir()
-    (ssh / "known_hosts").write_text(server.known_hosts(proxy.port))
-    (ssh / "config").write_text(
-        f"Host login\n  HostName 127.0.0.1\n  Port {proxy.port}\n  User alice\n"
-        f"  IdentityFile {server.folder}/id\n"
-    )
-    there = Path(tempfile.mkdtemp(prefix="penstock-there-"))
-    witness = there / "witness"
-    witness.mkdir()
-    for one in (there, witness):
-        shutil.chown(one, "alice")
-    with (site.root / "penstock.toml").open("a") as settings:
-        settings.write(f'[clusters.big]\nhost = "login"\nhome = "{there}/home"\n')
-    runtime = Path(tempfile.mkdtemp(prefix="penstock-run-"))
-    site.env = {"XDG_RUNTIME_DIR": str(runtime), "PENSTOCK_ACCOUNTING_LAG_S": "2"}
-    site.write("work.py", WORK)
-    found = Laptop(site, server, proxy, there / "home", witness)
-    yield found
-    end(site, runtime)
-    proxy.close()
-    shutil.rmtree(there)
-    shutil.rmtree(runtime)
-
-
-def end(site: Site, runtime: Path) -> None:
-    """End the processes that have connections."""
-    for path in runtime.glob("penstock/*.socket"):
-        one = Shared("big", Cluster(host="login"), site.root)
-        one.path = path
-        one.end()
-        while path.exists() and one.is_up():
-            time.sleep(0.05)
+    with laptop_of(server, tmp_path) as found:
+        yield found
 
 
 def test_main_job_by_ssh(laptop: Laptop) -> None:
@@ -193,7 +103,7 @@ def test_cluster_that_cannot_be_reached_keeps_back_no_other(laptop: Laptop) -> N
     site = laptop.site
     spec = site.write("s.yaml", laptop.sweep())
     site("submit", "--cluster", "big", spec)
-    end(site, Path(site.env["XDG_RUNTIME_DIR"]))
+    laptop.leave()
     laptop.proxy.close()
     site("submit", "--name", "here", site.write("h.yaml", "command: [hostname]\n"))
     for _ in range(60):
@@ -266,8 +176,7 @@ def test_connection_lost_at_random_all_is_done_once(laptop: Laptop, how: str) ->
     finally:
         is_over.set()
         thread.join()
-    for file in site.root.parent.glob(".local/state/penstock/ssh/*.json"):
-        file.unlink()  # so many connections are waited for otherwise
+    laptop.forget()  # so many connections are waited for otherwise
     laptop.finish()
     laptop.is_right()
 
@@ -306,15 +215,14 @@ def test_restored_store_sends_nothing_until_the_cluster_was_searched(laptop: Lap
         settings.write("connect_s = 2\n")
     backup = stored_and_not_sent(laptop)
     site("tick")
-    end(site, Path(site.env["XDG_RUNTIME_DIR"]))
+    laptop.leave()
     laptop.proxy.is_silent = True
     said = site("store", "restore", backup, "--yes").stderr
     assert "it is searched for what was sent since, before anything is sent" in said
     site("tick")
     assert {run["state"] for run in site.json("runs", "experiment = far")} == {"ready"}
     laptop.proxy.is_silent = False
-    for file in site.root.parent.glob(".local/state/penstock/ssh/*.json"):
-        file.unlink()  # its failures are waited for otherwise
+    laptop.forget()
     laptop.finish()
     laptop.is_right()
     assert len(list((laptop.home / "arrays").iterdir())) == 1

@@ -1,0 +1,123 @@
+"""The command on a laptop, with a real sshd, and the model in place of a Slurm."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.store.connection import Store
+from penstock.testing import rounds
+from penstock.testing.crashes import failpoints
+from penstock.testing.places import SITE
+from penstock.testing.served import served
+from tests import sshd
+from tests.acceptance.conftest import Site
+from tests.acceptance.laptop import Laptop, laptop_of
+from tests.sshd import Sshd
+
+# The model runs jobs as who started it: so that is who logs in, on the loopback alone.
+AS_ROOT = "PermitRootLogin prohibit-password"
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Start the model, whose arrays are of three tasks at most; yield a folder of its programs."""
+    with served(tmp_path_factory.mktemp("model"), site=SITE) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sshd]:
+    with sshd.running(users=("root",), more=AS_ROOT) as found:
+        yield found
+
+
+@pytest.fixture
+def laptop(server: Sshd, programs: Path, tmp_path: Path) -> Iterator[Laptop]:
+    with laptop_of(server, tmp_path, more=f'path = ["{programs}"]\n') as found:
+        yield found
+
+
+def stored(site: Site, sql: str) -> list[str]:
+    """Return words of the store by itself: a command would go on with what it finds."""
+    with Store(f"sqlite:///{site.root / '.penstock' / 'penstock.db'}").read() as view:
+        return [word for (word,) in view.execute(sql)]
+
+
+def intents(site: Site) -> list[str]:
+    """Return how the arrays stand."""
+    return stored(site, "SELECT intent FROM job_array ORDER BY id")
+
+
+def is_folded_by_a_tick(site: Site) -> bool:
+    """Bring all up to date; return whether all arrays are folded then."""
+    site("tick")
+    return set(intents(site)) == {"folded"}
+
+
+def ran_out(laptop: Laptop) -> bool:
+    """Return whether all runs have ended, by their files alone."""
+    return len(list(laptop.home.glob("arrays/*/spool/0/*.done"))) == 4
+
+
+# --- killed at each request
+
+
+# The requests of a submit of two arrays, then those of two looks: the second begins with the folds.
+SUBMIT = 14
+LOOKS = {SUBMIT + 1: "gather", SUBMIT + 2: "run", SUBMIT + 3: "gather"}
+METRICS, FOLD = SUBMIT + 1, SUBMIT + 3
+SHORT = {"ssh.connected:1", f"ssh.answered:{METRICS}", f"ssh.asking:{FOLD}", f"ssh.answered:{FOLD}"}
+POINTS = ["ssh.connected:1"] + [
+    f"ssh.{name}:{count}" for name in ("asking", "answered") for count in range(1, FOLD + 1)
+]
+
+
+def test_every_failpoint_of_ssh_is_armed() -> None:
+    armed = {point.partition(":")[0] for point in POINTS}
+    assert armed == {name for name in failpoints() if name.startswith(rounds.SSH)}
+
+
+@pytest.mark.parametrize(
+    "point", [pytest.param(one, marks=() if one in SHORT else pytest.mark.long) for one in POINTS]
+)
+def test_killed_at_any_request_of_a_whole_sweep_all_is_done_once(
+    laptop: Laptop, point: str
+) -> None:
+    """The process that has the connection dies at each request in turn, also at a fold."""
+    site = laptop.site
+    site.env["PENSTOCK_FAILPOINT"] = point
+    spec = site.write("s.yaml", laptop.sweep())
+    site.start("submit", "--cluster", "big", spec).communicate(timeout=60)
+    site.env.pop("PENSTOCK_FAILPOINT")
+    if not stored(site, "SELECT state FROM run"):  # killed before that, and it was said
+        site("submit", "--cluster", "big", spec)
+    nth = int(point.rpartition(":")[2])
+    if nth > SUBMIT:
+        assert laptop.asked().count("connect") == 1
+        site.until(lambda: ran_out(laptop), "the runs")
+        assert set(intents(site)) == {"accepted"}
+    site.until(lambda: is_folded_by_a_tick(site), "the fold")
+    asked = laptop.asked()
+    assert asked.count("connect") > 1, "it was killed, and came back"
+    if nth in LOOKS:
+        died = len(asked) - asked[::-1].index("connect") - 1
+        assert asked[died - 1] == LOOKS[nth]
+    laptop.is_right()
+    assert "is whole" in site("store", "check").stderr
+    folded = {one.name for one in laptop.home.glob("arrays/*/*.zip")}
+    assert folded == {"spools.zip", "logs.zip"}
+    assert site("logs", "far/3").stdout == "x is 3\n"
+
+
+def test_several_arrays_cost_two_commands_in_an_interval(laptop: Laptop) -> None:
+    site = laptop.site
+    site("submit", "--cluster", "big", site.write("s.yaml", laptop.sweep()))
+    submitted = laptop.asked()
+    assert submitted[0] == "connect"
+    assert len(submitted) == 1 + SUBMIT, "SUBMIT says how many requests it takes"
+    site.until(lambda: ran_out(laptop), "the runs")
+    for stand in ("ended", "folded"):
+        site("tick")
+        assert intents(site) == [stand] * 2
+    assert laptop.asked()[len(submitted) :] == ["gather", "run"] * 2
