@@ -121,3 +121,20 @@ def test_several_arrays_cost_two_commands_in_an_interval(laptop: Laptop) -> None
         site("tick")
         assert intents(site) == [stand] * 2
     assert laptop.asked()[len(submitted) :] == ["gather", "run"] * 2
+
+
+# --- a daemon
+
+
+def test_daemon_brings_a_sweep_to_its_end_over_a_connection_that_is_cut(laptop: Laptop) -> None:
+    site = laptop.site
+    site.env["PENSTOCK_POLL_MAX_S"] = "2"
+    spec = laptop.sweep().replace("python3, work.py", "sh, slow.sh").replace("WITNESS", "")
+    with site.daemon():
+        site.write("slow.sh", 'sleep 3\nexec python3 work.py "$@"\n')
+        site("submit", "--cluster", "big", site.write("s.yaml", spec))
+        site.until(lambda: laptop.asked().count("gather") > 1, "looks of the daemon")
+        laptop.proxy.cut()
+        site.until(lambda: set(intents(site)) == {"folded"}, "the fold")
+    assert laptop.proxy.connections == 2, "it came back"
+    laptop.is_right()
