@@ -81,14 +81,14 @@ def why_not() -> str:
 
 
 @contextmanager
-def slurm(workplace: Path) -> Iterator[Cluster]:
+def slurm(workplace: Path, *, largest_array: int = LARGEST_ARRAY) -> Iterator[Cluster]:
     """Start one; end it and all its jobs. Raises BenchmarkError where that can't be done."""
     home = workplace / "slurm"
     _local_slurm(
         home,
         "up",
         f"--port-base={PORT_BASE}",
-        f"--max-array-size={LARGEST_ARRAY}",
+        f"--max-array-size={largest_array}",
         "--max-job-count=500000",
     )
     folder = workplace / USER

@@ -6,7 +6,8 @@ import itertools
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import cluster, project, venvs
@@ -30,6 +31,7 @@ host = "login"
 home = "{home}"
 """
 TASKS = 32  # at once, on the four nodes
+ARRAY = 100  # MaxArraySize in that hour: arrays end, and are folded, all the time
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -44,11 +46,22 @@ def figures(given: argparse.Namespace) -> Iterator[Figure]:
         target = f"≤ {MOST_CONNECTIONS}"
         yield left_out("SSH connections of a sweep", "connections", target, why)
         return
-    with venvs.workplace() as folder, cluster.slurm(folder) as slurm:
+    with _there(cluster.LARGEST_ARRAY) as (folder, slurm, server):
+        yield from _submits(folder, slurm, server, given.runs, given.rounds)
+    with _there(ARRAY) as (folder, slurm, server):
+        yield from _hour(folder, slurm, server, given.runs)
+
+
+@contextmanager
+def _there(largest_array: int) -> Iterator[tuple[Path, Cluster, Sshd]]:
+    """Start a Slurm and an sshd before it."""
+    with (
+        venvs.workplace() as folder,
+        cluster.slurm(folder, largest_array=largest_array) as slurm,
+    ):
         server = Sshd(folder / "sshd", more=f"SetEnv SLURM_CONF={slurm.conf}").start()
         try:
-            yield from _submits(folder, slurm, server, given.runs, given.rounds)
-            yield from _hour(folder, slurm, server, given.runs)
+            yield folder, slurm, server
         finally:
             server.stop()
 
@@ -127,6 +140,13 @@ def _submits(
     yield at_most("… once the connection is there", sorted(further)[rounds // 2], "s", SUBMIT_S)
 
 
+def of_intervals(commands: Sequence[str]) -> list[int]:
+    """Return how many commands each look took, with those since the look before; and the rest."""
+    looks = [n for n, what in enumerate(commands) if what == "run squeue"]
+    ends = itertools.pairwise([-1, *looks, len(commands) - 1])
+    return [at - before for before, at in ends if at > before]
+
+
 def _hour(folder: Path, slurm: Cluster, server: Sshd, runs: int) -> Iterator[Figure]:
     """Yield what is asked of the cluster in a sweep of an hour, all of it so much shorter."""
     laptop = Laptop(folder / "hour", server, slurm, delay_s=0.0)
@@ -136,17 +156,21 @@ def _hour(folder: Path, slurm: Cluster, server: Sshd, runs: int) -> Iterator[Fig
     made.run("submit", "--cluster", "big", str(made.folder / "sweep.yaml"))
     submitted = len(laptop.asked())
     made.run("watch", "grid")
+    made.run("tick")  # what ended with the last look is folded by the next
     asked = laptop.asked()
     connections = max(laptop.proxy.connections, server.connections - before)
     commands = [what for _, what in asked[submitted:] if what != "connect"]
-    looks = [n for n, what in enumerate(commands) if what == "run squeue"]
+    each = of_intervals(commands)
     took_s = asked[-1][0] - asked[0][0]
+    arrays = len(list((laptop.there / "arrays").iterdir()))
+    folded = len(list((laptop.there / "arrays").glob("*/spools.zip")))
     laptop.leave()
-    each = [after - at for at, after in itertools.pairwise(looks)]
-    say(f"{took_s:.0f} s, {len(looks)} looks, {len(commands)} commands, at most {max(each)}")
+    if arrays != folded:
+        raise BenchmarkError(f"{folded} of {arrays} arrays are folded")
+    say(f"{took_s:.0f} s, {len(each)} intervals, {len(commands)} commands, at most {max(each)}")
     what = f"a sweep of {runs:,} runs, an hour in {took_s:.0f} s"
-    mean = len(commands) / len(looks)
-    peer = f"{len(each)} intervals; {mean:.3g} a look, with the folding at the end"
+    mean = sum(each) / len(each)
+    peer = f"{len(each)} intervals; {mean:.3g} in each; {arrays} arrays, with their folding"
     yield at_most(f"{what}: SSH connections", connections, "connections", MOST_CONNECTIONS)
     most = max(each)
     yield at_most("… remote commands in a polling interval, at most", most, "commands",

@@ -7,6 +7,7 @@ from benchmarks.__main__ import NAMES, main
 from benchmarks.figures import Figure, at_least, at_most, document, left_out, number, table
 from benchmarks.peers import is_read, is_right
 from benchmarks.scripts import peers_penstock
+from benchmarks.ssh import of_intervals
 from benchmarks.truths import CODES, EXPRESSIONS, STATES, Expression, Said, questions
 
 FIGURES = [
@@ -159,3 +160,9 @@ def test_no_answer_is_told_with_the_questions() -> None:
     assert "right" not in told
     assert "OUT_OF_ME+" in told
     assert "12_[0-20:4%3]" in told
+
+
+def test_interval_of_ssh_counts_what_comes_before_the_first_look_and_after_the_last() -> None:
+    look = ["gather", "run squeue"]
+    assert of_intervals([*look, *look, "ping", *look]) == [2, 2, 3]
+    assert of_intervals(["ping", *look, *look, "gather", "put", "run sbatch"]) == [3, 2, 3]
