@@ -25,9 +25,10 @@ from penstock.model.spec import Request
 from penstock.model.state import FINAL, is_held, word
 from penstock.scheduler import pyslurm
 from penstock.scheduler.local import LocalScheduler
+from penstock.scheduler.options import options
 from penstock.scheduler.protocol import Scheduler, Submission
 from penstock.scheduler.pyslurm import PyslurmScheduler
-from penstock.scheduler.slurm import SlurmScheduler, options
+from penstock.scheduler.slurm import SlurmScheduler
 from penstock.testing import programs
 from penstock.testing.model import Cluster
 from penstock.transport.local import LocalTransport

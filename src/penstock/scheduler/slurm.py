@@ -14,11 +14,11 @@ from penstock.clock import Clock, SystemClock, stamp
 from penstock.errors import NoRoom, SchedulerError, SchedulerMissing, TransportError, Unreachable
 from penstock.model.evidence import Poll
 from penstock.model.run import Capabilities, Limits
-from penstock.planning.units import slurm_time
 from penstock.scheduler import config, held, parse, reply, room
 from penstock.scheduler.ahead import Ahead
 from penstock.scheduler.expression import spelled
 from penstock.scheduler.memory import Memory
+from penstock.scheduler.options import options
 from penstock.scheduler.protocol import Submission
 from penstock.transport.protocol import Finished, Transport
 
@@ -375,25 +375,6 @@ class SlurmScheduler:
         if answer.code == 127:  # of a shell or a wrapper that did not find it
             raise SchedulerMissing(f"{argv[0]} cannot be run: {answer.err.strip()}")
         return answer
-
-
-def options(submission: Submission) -> list[str]:
-    """Return sbatch's options for a request, as far as they decide whether it is accepted."""
-    request = submission.request
-    throttle = f"%{submission.throttle}" if submission.throttle else ""
-    wanted: dict[str, object] = {
-        "job-name": f"{submission.token}.{submission.label}",
-        "array": f"0-{submission.size - 1}{throttle}",
-        "cpus-per-task": request.cpus,
-        "gres": f"gpu:{request.gpus}" if request.gpus else None,
-        "mem": None if request.mem_mb is None else f"{request.mem_mb}M",
-        "time": None if request.time_s is None else slurm_time(request.time_s),
-        "partition": request.partition,
-        "account": request.account,
-        "qos": request.qos,
-    }
-    named = [f"--{key}={value}" for key, value in wanted.items() if value is not None]
-    return [*named, *request.options]
 
 
 def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

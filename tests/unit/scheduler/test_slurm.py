@@ -17,8 +17,9 @@ from penstock.errors import (
 )
 from penstock.model.spec import Request
 from penstock.scheduler import config, parse
+from penstock.scheduler.options import options
 from penstock.scheduler.protocol import Submission
-from penstock.scheduler.slurm import SlurmScheduler, options
+from penstock.scheduler.slurm import SlurmScheduler
 from penstock.testing.transport import in_turn
 from penstock.transport.local import LocalTransport
 from penstock.transport.protocol import Finished
