@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ import typer.main
 
 from penstock.cli import app
 from penstock.errors import EXIT_CODES
-from tests.acceptance.conftest import ROOT, Site
+from tests.acceptance.conftest import ROOT, Site, local_site
+from tests.hosts import on_host
 
 REFERENCE = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
 # What only some commands need, and what costs a tenth of a second or more.
@@ -204,6 +206,45 @@ def test_daemon_of_another_host_is_named_and_left_alone(local: Site) -> None:
     assert "on login2" in local("daemon", "stop", code=2).stderr
     assert "on login2" in local("daemon", "start", code=2).stderr
     assert local.json("daemon", "status")["host"] == "login2"
+
+
+@pytest.mark.parametrize("is_after_a_crash", [False, True])
+def test_of_daemons_started_at_once_on_several_hosts_one_lives(
+    shared: Path, *, is_after_a_crash: bool
+) -> None:
+    """And `stop` reaches it: the one that is left is the one that is named."""
+    site = local_site(shared)
+    if is_after_a_crash:
+        notice(site).write_text(json.dumps({"holder": "login9:1:5", "since": 0}))
+    with ExitStack() as stack:
+        many = [
+            stack.enter_context(
+                subprocess.Popen(
+                    on_host(f"login{number}", how.pop("args")),
+                    **how,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for number, how in enumerate(site.how("daemon", "run") for _ in range(3))
+        ]
+        for one in many:
+            stack.callback(one.kill)
+        site.until(lambda: len(ended(many)) >= len(many) - 1, "one to be left")
+        time.sleep(1)
+        (left,) = set(many) - set(ended(many))
+        assert site.json("daemon", "status")["pid"] == left.pid
+        for one in ended(many):
+            assert one.stderr is not None
+            assert f"lives already: process {left.pid} on" in one.stderr.read()
+            assert one.returncode == 2
+        left.terminate()
+        assert left.wait(60) == 0
+        assert not notice(site).exists()
+
+
+def ended(many: "list[subprocess.Popen[str]]") -> "list[subprocess.Popen[str]]":
+    return [one for one in many if one.poll() is not None]
 
 
 def test_another_process_is_never_signalled(local: Site) -> None:

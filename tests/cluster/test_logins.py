@@ -58,12 +58,14 @@ def test_a_second_daemon_says_where_the_first_one_is(alice: Seat) -> None:
     ran_once(alice, "kept", 3)
 
 
-def test_daemons_on_two_login_nodes_send_each_run_once(alice: Seat) -> None:
-    """Neither knows of the other: the lease and its fence keep them apart."""
+def test_two_login_nodes_that_act_by_turns_send_each_run_once(alice: Seat) -> None:
+    """A daemon here, one tick after the other there: the lease and its fence keep them apart."""
     there = alice.at("login2")
     alice("daemon", "start")
-    alice.shell("mv .penstock/daemon.alice .penstock/hidden")
-    there("daemon", "start")
+    alice.write("going", "")
+    script = "while [ -e going ]; do penstock tick; done >/dev/null 2>&1"
+    ticks = threading.Thread(target=there.run, args=("sh", "-c", script), kwargs={"timeout_s": 300})
+    ticks.start()
     names = [f"{number}{uuid4().hex[:8]}" for number in ("one", "two")]
     try:
         script = witness(alice)
@@ -76,8 +78,8 @@ def test_daemons_on_two_login_nodes_send_each_run_once(alice: Seat) -> None:
         for name in names:
             ran_once(alice, name, 10)
     finally:
-        there("daemon", "stop")
-        alice.shell("mv .penstock/hidden .penstock/daemon.alice")
+        alice.shell("rm going")
+        ticks.join()
         alice("daemon", "stop")
     rows = alice.shell("sacct -nPXu alice -S now-1hour -o JobID,JobName").split()
     arrays = {row.partition("_")[0] for row in rows if row.endswith(tuple(names))}

@@ -1,12 +1,14 @@
 """Whether a daemon lives, where, and how it fares: two small files in the project's home.
 
-``daemon.<user>`` is written once by each daemon; ``daemon.<user>.pulse`` now and then, without
-waiting for the disk. Neither decides what is right: that is the lease's and the fence's.
+``daemon.<user>`` is written once by each daemon, and one that finds another's there ends;
+``daemon.<user>.pulse`` is written now and then, without waiting for the disk. Neither decides what
+is right: that is the lease's and the fence's.
 """
 
 import contextlib
 import json
 import socket
+import time
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +20,7 @@ from penstock.reconciler.world import here, is_gone
 
 PULSE = timedelta(seconds=10)  # between two writes of the pulse
 SILENT = timedelta(minutes=10)  # a daemon of another host that is silent for so long is gone
+TRIES = 100  # to read the file, or to take its name
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,23 @@ def path_of(home: Path, user: str) -> Path:
 
 def read(path: Path) -> Life | None:
     """Return the daemon that wrote the file last; None: none, or it ended in order."""
+    with contextlib.suppress(OSError):
+        return _told(_text(path))
+    return None
+
+
+def _text(path: Path) -> bytes | None:
     try:
-        told = json.loads(path.read_text())
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _told(text: bytes | None) -> Life | None:
+    try:
+        told = json.loads(text or b"")
         return Life(str(told["holder"]), moment(float(told["since"])))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
@@ -98,28 +114,49 @@ def write_pulse(path: Path, now: Pulse) -> None:
 def living(path: Path, now: datetime) -> Life | None:
     """Return the daemon that lives; of one on another host its pulse tells."""
     life = read(path)
-    if life is None or is_gone(life.holder):
-        return None
-    if not life.is_here:
-        heard_at = max(life.since, moment(pulse(path).at))
-        return life if now - heard_at < SILENT else None
-    return life
+    return life if life is not None and _lives(life, path, now) else None
+
+
+def _lives(life: Life, path: Path, now: datetime) -> bool:
+    if life.is_here:
+        return not is_gone(life.holder)
+    return now - max(life.since, moment(pulse(path).at)) < SILENT
 
 
 def claim(path: Path, now: datetime) -> Life:
-    """Say that this process is the daemon. Raises UsageError where another lives."""
-    other = living(path, now)
-    if other is not None and other.holder != here():
-        raise UsageError(
-            f"a daemon lives already: process {other.pid} on {other.host}, since "
-            f"{other.since.astimezone():%Y-%m-%d %H:%M}",
-            hint="`penstock daemon stop` ends it (on that host)",
-        )
-    life = Life(here(), now)
-    _write(path, json.dumps({"holder": life.holder, "since": stamp(now)}))
-    if read(path) is None:
-        raise StoreError(f"{path} cannot be written", hint="is the disk full, or read-only?")
-    return life
+    """Say that this process is the daemon, unless that is said already.
+
+    Of several that do so at once, on whatever hosts, one has the file in the end: the others are
+    refused, now or when they say so again. Raises UsageError where another lives, StoreError where
+    nothing can be written.
+    """
+    try:
+        for _ in range(TRIES):
+            there = _text(path)
+            found = _told(there)
+            if found is not None and found.holder == here():
+                return found
+            if found is not None and _lives(found, path, now):
+                raise _taken(found)
+            if there is not None:
+                aside.clear(path, there)
+            mine = Life(here(), now)
+            if aside.take(path, json.dumps({"holder": mine.holder, "since": stamp(now)})):
+                return mine
+            time.sleep(0.05)  # what NFS shows may be older than what took the name
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror}", hint="is the disk full, or read-only?"
+        ) from error
+    raise StoreError(f"{path} comes and goes", hint="who writes it? Remove it, and start again")
+
+
+def _taken(other: Life) -> UsageError:
+    return UsageError(
+        f"a daemon lives already: process {other.pid} on {other.host}, since "
+        f"{other.since.astimezone():%Y-%m-%d %H:%M}",
+        hint="`penstock daemon stop` ends it (on that host)",
+    )
 
 
 def give_up(path: Path) -> None:

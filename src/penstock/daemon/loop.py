@@ -17,7 +17,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 
 from penstock.daemon import life
 from penstock.daemon.life import PULSE, Pulse
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, StoreError, UsageError
 from penstock.service.project import Project
 from penstock.service.upkeep import Upkeep, has_live
 
@@ -47,9 +47,13 @@ class Loop:
     path: Path | None = None  # of the file that says that it lives
     pulse: Pulse = field(default_factory=Pulse, init=False)
     bounds_s: tuple[float, float] = field(default=(10, 120), init=False)
+    replaced: UsageError | None = field(default=None, init=False)  # who has its place
 
     def run(self) -> None:
-        """Run until SIGTERM or SIGINT; the step in hand is ended first."""
+        """Run until SIGTERM or SIGINT; the step in hand is ended first.
+
+        Raises UsageError where another daemon has taken the place of this one.
+        """
         self._scheduler = BlockingScheduler(
             executors={"default": ThreadPoolExecutor(1)}, timezone=UTC
         )
@@ -60,9 +64,14 @@ class Loop:
         self._scheduler.start()
         with self._in_hand:
             self.say("stopped; runs in the queue go on, and are found again by the next cycle")
+        if self.replaced is not None:
+            raise self.replaced
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         self.say("stopping after the step in hand", signal=signal.Signals(number).name)
+        self._end()
+
+    def _end(self) -> None:
         with contextlib.suppress(Exception):  # a second signal finds it shut down
             self._scheduler.shutdown(wait=False)
 
@@ -72,14 +81,21 @@ class Loop:
 
     def _step(self) -> None:
         with self._in_hand:
-            wait_s = self.step()
+            try:
+                wait_s = self.step()
+            except UsageError as error:
+                self.replaced = error
+                self._end()
+                return
         self._plan(wait_s)
 
     def step(self) -> float:
         """Run one cycle; return how long to wait before the next (seconds).
 
-        Whatever goes wrong, the daemon goes on: it may be well by the next time.
+        Whatever goes wrong, the daemon goes on: it may be well by the next time. Only where another
+        lives whose place this is, by the file that says so, it raises UsageError.
         """
+        self._hold()
         began = time.monotonic()
         before = self.pulse.trouble
         try:
@@ -97,6 +113,18 @@ class Loop:
         ):
             life.write_pulse(self.path, self.pulse)
         return wait_s
+
+    def _hold(self) -> None:
+        """Look whether the file still names this daemon, so that `stop` and `status` find it."""
+        if self.path is None:
+            return
+        try:
+            life.claim(self.path, datetime.now(UTC))
+        except UsageError as error:
+            self.say("ending", "warning", why=error.what)
+            raise
+        except StoreError:
+            return  # the cycle says what is wrong with the disk
 
     def _cycle(self) -> float:
         if self.upkeep is None:

@@ -1,16 +1,21 @@
 """Which daemon lives, and who may say so."""
 
 import json
+import os
 import subprocess
+import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from penstock import aside
 from penstock.daemon import life
 from penstock.daemon.life import Pulse
-from penstock.errors import UsageError
+from penstock.errors import StoreError, UsageError
 from penstock.reconciler.world import here
+from tests.hosts import on_host
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -81,3 +86,123 @@ def test_pulse_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert pulse.next_at == NOW.timestamp() + 2
     (tmp_path / "d.pulse").write_text("{}")
     assert life.pulse(tmp_path / "d") == Pulse()
+
+
+# --- several at once
+
+STALE = json.dumps({"holder": "elsewhere:7:123", "since": 0})
+
+
+def test_claim_again_is_the_same(tmp_path: Path) -> None:
+    mine = life.claim(tmp_path / "d", NOW)
+    assert life.claim(tmp_path / "d", NOW + timedelta(hours=1)) == mine
+
+
+def test_file_that_is_gone_is_written_again(tmp_path: Path) -> None:
+    life.claim(tmp_path / "d", NOW)
+    (tmp_path / "d").unlink()
+    later = NOW + timedelta(hours=1)
+    assert life.claim(tmp_path / "d", later).since == later
+    assert life.living(tmp_path / "d", later) is not None
+
+
+# A line is a file to claim; the answer is whether it was.
+CLAIMANT = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from penstock.daemon import life
+from penstock.errors import UsageError
+for line in sys.stdin:
+    try:
+        life.claim(Path(line.rstrip()), datetime.now(UTC))
+        print("yes", flush=True)
+    except UsageError:
+        print("no", flush=True)
+"""
+
+
+@pytest.mark.parametrize("stale", ["", STALE])
+def test_of_many_that_claim_at_once_one_stays(tmp_path: Path, stale: str) -> None:
+    """At once; where a file was left, when each has looked again, as the loop does."""
+    argv = [sys.executable, "-c", CLAIMANT]
+    pipe = subprocess.PIPE
+    with ExitStack() as stack:
+        many = [
+            stack.enter_context(
+                subprocess.Popen(on_host(f"login{n}", argv), stdin=pipe, stdout=pipe, text=True)
+            )
+            for n in range(4)
+        ]
+        for turn in range(50):
+            path = tmp_path / f"d{turn}"
+            if stale:
+                path.write_text(stale)
+            first, again = ask(many, path), ask(many, path)
+            found = life.read(path)
+            assert found is not None
+            assert stale or first == again
+            assert [one.pid for one, answer in zip(many, again, strict=True) if answer] == [
+                found.pid
+            ]
+    assert not list(tmp_path.glob(".d*"))
+
+
+def ask(many: list["subprocess.Popen[str]"], path: Path) -> list[bool]:
+    """Let all claim at once; return who may stay."""
+    for one in many:
+        assert one.stdin is not None
+        one.stdin.write(f"{path}\n")
+    for one in many:
+        assert one.stdin is not None
+        one.stdin.flush()
+    return [one.stdout is not None and one.stdout.readline() == "yes\n" for one in many]
+
+
+def test_claim_where_the_name_is_a_folder_says_so(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    with pytest.raises(StoreError, match="cannot be written"):
+        life.claim(tmp_path / "d", NOW)
+
+
+def test_clear_puts_back_what_another_wrote_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "d").write_text("new")
+    aside.clear(tmp_path / "d", b"old")
+    assert (tmp_path / "d").read_text() == "new"
+    aside.clear(tmp_path / "d", b"new")
+    aside.clear(tmp_path / "d", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_name_is_taken_once(tmp_path: Path) -> None:
+    assert aside.take(tmp_path / "d", "mine")
+    assert not aside.take(tmp_path / "d", "another's")
+    assert (tmp_path / "d").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("code", sorted(aside.NO_LINKS))
+def test_where_there_are_no_hard_links_the_last_one_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(os, "link", link)
+    assert aside.take(tmp_path / "d", "one")
+    assert aside.take(tmp_path / "d", "two")
+    assert (tmp_path / "d").read_text() == "two"
+
+
+def test_link_whose_answer_was_lost_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS has it: the call that is repeated finds the name there."""
+    done = os.link
+
+    def link(source: Path, target: Path) -> None:
+        done(source, target)
+        done(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    assert aside.take(tmp_path / "d", "mine")

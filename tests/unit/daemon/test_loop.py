@@ -1,5 +1,8 @@
 """What the daemon's log says of trouble."""
 
+import json
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,8 +11,9 @@ from typing import Any, cast
 
 import pytest
 
+from penstock.daemon import life
 from penstock.daemon.loop import Loop
-from penstock.errors import StoreError
+from penstock.errors import StoreError, UsageError
 from penstock.reconciler.cycle import Report
 from penstock.service.upkeep import Upkeep
 from penstock.store.connection import open_store
@@ -67,3 +71,36 @@ def test_store_that_is_back_is_well_at_once(steps: Steps) -> None:
         "trouble",
         "all is well again",
     ]
+
+
+def test_daemon_whose_place_another_has_ends_and_says_who(steps: Steps, tmp_path: Path) -> None:
+    said: list[tuple[str, dict[str, object]]] = []
+
+    def say(what: str, level: str = "info", **fields: object) -> None:
+        said.append((what, fields))
+
+    path = tmp_path / "d"
+    loop = Loop(lambda: pytest.fail("it is open"), say, path)
+    loop.upkeep = cast("Upkeep", steps)
+    steps.left = [Report()] * 3
+    loop.step()
+    found = life.read(path)
+    assert found is not None
+    assert found.pid == os.getpid()
+    path.unlink()  # as anybody may
+    loop.step()
+    assert life.read(path) is not None
+    path.write_text(json.dumps({"holder": "login2:7:123", "since": time.time()}))
+    with pytest.raises(UsageError, match="process 7 on login2"):
+        loop.step()
+    assert len(steps.left) == 1, "it did nothing any more"
+    assert said[-1][0] == "ending"
+    assert "process 7 on login2" in str(said[-1][1]["why"])
+
+
+def test_disk_that_cannot_be_written_ends_no_daemon(steps: Steps, tmp_path: Path) -> None:
+    loop = Loop(lambda: pytest.fail("it is open"), lambda *_, **__: None, tmp_path / "no" / "d")
+    loop.upkeep = cast("Upkeep", steps)
+    steps.left = [Report()]
+    loop.step()
+    assert not steps.left
