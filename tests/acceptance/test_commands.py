@@ -149,6 +149,12 @@ def test_nothing_to_resolve_is_an_empty_list(local: Site) -> None:
     assert "nothing to resolve" in local("resolve").stderr
 
 
+def test_hint_to_find_a_job_finds_one_that_has_ended_too(local: Site) -> None:
+    """By itself squeue shows none, and who sees none resends it."""
+    said = local("resolve", "ps-0123", code=2).stderr
+    assert "squeue --me -t all --format='%A %j' | grep ps-0123" in said
+
+
 def test_daemon_without_a_project_says_so(local: Site, shared: Path) -> None:
     elsewhere = shared / "elsewhere"
     elsewhere.mkdir()

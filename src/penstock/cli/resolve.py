@@ -45,7 +45,8 @@ def resolve(
     if (adopt is not None) == resend:
         raise UsageError(
             "say either --adopt JOB or --resend",
-            hint=f"`squeue --me --format='%A %j' | grep {clean(token)}` finds its job",
+            hint=f"`squeue --me -t all --format='%A %j' | grep {clean(token)}` finds its job, "
+            "one that has ended too, for as long as MinJobAge",
         )
     array = service.resolve(opened, token, job=adopt)
     what = "to be sent again" if resend else f"to be adopted as job {adopt}"
