@@ -6,9 +6,11 @@ import pwd
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,10 @@ import typer.main
 
 from penstock.cli import app
 from penstock.errors import EXIT_CODES
+from penstock.testing.places import SITE
+from penstock.testing.served import served
 from tests.acceptance.conftest import ROOT, Site, local_site
+from tests.acceptance.faults import program
 from tests.hosts import on_host
 
 REFERENCE = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
@@ -212,6 +217,38 @@ def test_daemon_of_another_host_is_named_and_left_alone(local: Site) -> None:
     assert "on login2" in local("daemon", "stop", code=2).stderr
     assert "on login2" in local("daemon", "start", code=2).stderr
     assert local.json("daemon", "status")["host"] == "login2"
+
+
+SLOW_SBATCH = """
+case "$1" in --parsable) touch {root}/began; sleep 4 ;; esac
+exec {real} "$@"
+"""
+
+
+def test_sigterm_in_the_middle_of_sbatch_leaves_what_was_sent_on_record(shared: Path) -> None:
+    with served(shared, site=SITE) as programs:
+        site = replace(local_site(shared), scheduler="slurm")
+        program(site, "sbatch", SLOW_SBATCH.format(real=programs / "sbatch", root=site.root))
+        site.env["PATH"] = f"{site.root}/programs:{programs}:{site.env['PATH']}"
+        spec = site.write("slow.yaml", 'experiment: slow\ncommand: ["true"]\n')
+        site.env["PENSTOCK_FAILPOINT"] = "reconciler.collected"
+        with site.start("submit", spec) as submit:  # it stores; the daemon is to send
+            submit.communicate(timeout=60)
+        assert submit.returncode == -signal.SIGKILL
+        del site.env["PENSTOCK_FAILPOINT"]
+        with ExitStack() as stack:
+            daemon = stack.enter_context(site.start("daemon", "run"))
+            stack.callback(daemon.kill)
+            site.until((site.root / "began").exists, "sbatch")
+            daemon.terminate()
+            _, said = daemon.communicate(timeout=60)
+        assert daemon.returncode == 0, said
+        assert said.index("stopping after the step in hand") < said.index("sent runs=1")
+        with closing(sqlite3.connect(site.root / ".penstock" / "penstock.db")) as store:
+            ((intent, job),) = store.execute("SELECT intent, job FROM job_array").fetchall()
+        assert intent == "accepted"
+        assert job
+        assert site.ended("slow")[0]["attempt"] == 1
 
 
 @pytest.mark.parametrize("is_after_a_crash", [False, True])

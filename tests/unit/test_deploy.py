@@ -15,6 +15,8 @@ from ruamel.yaml import YAML
 
 from penstock.clock import SystemClock
 from penstock.daemon import install
+from penstock.daemon.process import STOP_S
+from penstock.scheduler.slurm import SUBMIT_TIMEOUT_S
 from penstock.service.project import Project
 from penstock.settings import Settings
 
@@ -147,6 +149,15 @@ def test_submit_asks_for_a_small_job_with_an_end() -> None:
     assert asked["batch_connect"]["template"] == "basic"
     assert set(asked["script"]) == {"wall_time", "accounting_id", "native"}
     assert all(re.fullmatch(r"--[a-z-]+=\S+", word) for word in asked["script"]["native"])
+
+
+def test_every_end_of_a_daemon_leaves_time_for_the_step_in_hand() -> None:
+    """A kill in the middle of sbatch does no harm, but its array has to be looked up then."""
+    unit = (DEPLOY / "daemon" / "penstock.service").read_text()
+    (by_systemd,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+    (by_slurm,) = re.findall(r"--signal=B:TERM@(\d+)", (ONDEMAND / "submit.yml.erb").read_text())
+    assert SUBMIT_TIMEOUT_S < STOP_S < int(by_systemd)
+    assert int(by_slurm) >= STOP_S
 
 
 def test_card_is_made_of_what_the_job_gives() -> None:

@@ -11,7 +11,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.daemon.process import argv
+from penstock.daemon.process import STOP_S, argv
 from penstock.errors import NotFoundError, TransportError, UsageError
 from penstock.service.project import Project
 from penstock.transport.local import LocalTransport
@@ -120,7 +120,7 @@ def unit(project: Project) -> str:
             f"ExecStart={words}",
             "Restart=on-failure",
             "RestartSec=60",
-            "TimeoutStopSec=150",
+            f"TimeoutStopSec={STOP_S + 30}",
             "",
             "[Install]",
             "WantedBy=default.target",

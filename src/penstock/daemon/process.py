@@ -12,10 +12,11 @@ from penstock.daemon import life
 from penstock.daemon.life import Life
 from penstock.errors import PenstockError, UsageError
 from penstock.reconciler.world import is_gone
+from penstock.scheduler.slurm import SUBMIT_TIMEOUT_S
 from penstock.service.project import Project
 
 START_S = 60
-STOP_S = 120  # the step in hand is ended first
+STOP_S = SUBMIT_TIMEOUT_S + 60  # the step in hand is ended first, and sbatch may take its time
 SAID = 2000  # characters of what one said that did not start
 
 
