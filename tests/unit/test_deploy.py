@@ -37,7 +37,8 @@ def test_file_for_the_daemon_is_what_install_writes(
     name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/opt/slurm/bin:/usr/bin:/bin")
-    monkeypatch.delenv("SLURM_CONF", raising=False)
+    for one in [one for one in os.environ if one.upper().startswith(("PENSTOCK_", "SLURM_CONF"))]:
+        monkeypatch.delenv(one)
     monkeypatch.setattr(sys, "executable", "/opt/penstock/bin/python")
     root = Path("/project/digits")
     project = Project(Settings(root=root, home=root / ".penstock"), SystemClock())

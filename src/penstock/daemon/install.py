@@ -8,21 +8,26 @@ import hashlib
 import os
 import pwd
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from penstock.daemon.process import STOP_S, argv
 from penstock.errors import NotFoundError, TransportError, UsageError
 from penstock.service.project import Project
+from penstock.settings.fields import Settings, has_password
+from penstock.settings.files import PROJECT_FILE
 from penstock.transport.local import LocalTransport
 from penstock.transport.protocol import Finished
 
 KINDS = ("systemd", "cron", "scrontab")
 EVERY_MIN = 5
+SITE = "PENSTOCK_SITE"
+SETTINGS = {f"PENSTOCK_{one.name.upper()}" for one in fields(Settings)} - {"PENSTOCK_ROOT"}
 LINGER_OFF = (
     "linger is off (or not known): the daemon ends when you log out. `loginctl enable-linger` "
     "sets it where you may, else ask your administrator, or take --kind cron"
 )
+CRON_HERE = "cron runs on this host only; does yours keep crontabs?"
 BEGIN, END = "# penstock begin", "# penstock end"
 
 
@@ -54,14 +59,13 @@ def plan(project: Project, kind: str) -> Plan:
     if not root.isprintable():
         raise UsageError(f"the folder's name {root!r} cannot stand in a file of {kind}")
     if kind == "systemd":
-        return Plan(kind, str(unit_path(project)), unit(project), tuple(_linger(project)))
-    if kind == "scrontab" and "%" in root:
+        notes = (*_linger(project), *_left_out())
+        return Plan(kind, str(unit_path(project)), unit(project), notes)
+    text = block(project, kind)
+    if kind == "scrontab" and "%" in text:
         raise UsageError("scrontab has no way to write %", hint="--kind cron has")
-    notes = (
-        () if kind == "scrontab" else ("cron runs on this host only; does yours keep crontabs?",)
-    )
-    where = f"your {'scrontab' if kind == 'scrontab' else 'crontab'}"
-    return Plan(kind, where, block(project, kind), notes)
+    notes = (*([] if kind == "scrontab" else [CRON_HERE]), *_left_out())
+    return Plan(kind, f"your {_program(kind)}", text, notes)
 
 
 def install(project: Project, kind: str) -> None:
@@ -108,7 +112,8 @@ def unit_path(project: Project) -> Path:
 def unit(project: Project) -> str:
     """Return the unit. What is found here by PATH has to be found there too."""
     words = " ".join(_quoted(word) for word in argv(project, "daemon", "run", "--log"))
-    lines = [f"Environment={_quoted(f'{name}={value}')}" for name, value in _environment()]
+    # A $ means nothing there, and may not be doubled. Source: systemd.exec(5).
+    lines = [f"Environment={_escaped(f'{name}={value}')}" for name, value in _environment()]
     described = str(project.settings.root).replace("%", "%%")
     return "\n".join(
         [
@@ -130,14 +135,46 @@ def unit(project: Project) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Return a word as a unit has it. Source: systemd.service(5), systemd.syntax(7)."""
-    for char, written in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
+    """Return a word of a command as a unit has it. Source: systemd.service(5)."""
+    return _escaped(word).replace("$", "$$")
+
+
+def _escaped(word: str) -> str:
+    """Return a word as a unit has it. Source: systemd.syntax(7)."""
+    for char, written in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%")):
         word = word.replace(char, written)
     return f'"{word}"'
 
 
 def _environment() -> list[tuple[str, str]]:
-    return [(name, os.environ[name]) for name in ("PATH", "SLURM_CONF") if os.environ.get(name)]
+    """Return the variables that what is installed has to have: as here, where they are set."""
+    return [(name, value) for name, value in _variables() if not _why_not(name, value)]
+
+
+def _variables() -> list[tuple[str, str]]:
+    mine = {name: value for name, value in os.environ.items() if name.upper() in SETTINGS}
+    if os.environ.get(SITE):  # it may be relative, and nobody else starts here
+        mine[SITE] = str(Path(os.environ[SITE]).absolute())
+    usual = {name: os.environ[name] for name in ("PATH", "SLURM_CONF") if os.environ.get(name)}
+    return [*usual.items(), *sorted(mine.items())]
+
+
+def _why_not(name: str, value: str) -> str:
+    if name.upper() == "PENSTOCK_STORE" and has_password(value):
+        return (
+            "its URL has a password, and what is written can be read by others: put the password "
+            "into ~/.pgpass (mode 600: HOST:PORT:DATABASE:USER:PASSWORD), and the URL without it "
+            f"into {PROJECT_FILE} (`store`) or the variable"
+        )
+    if not value.isprintable():
+        return f"its value cannot stand in such a file: set it in {PROJECT_FILE}"
+    return ""
+
+
+def _left_out() -> list[str]:
+    """Say which variables are not written, and what to do."""
+    found = ((name, _why_not(name, value)) for name, value in _variables())
+    return [f"${name} is left out: {why}" for name, why in found if why]
 
 
 def _linger(project: Project) -> list[str]:

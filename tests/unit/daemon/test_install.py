@@ -1,5 +1,8 @@
 """What is written into units and tables, and that it is taken away again whole."""
 
+import os
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,13 @@ from penstock.daemon import install
 from penstock.errors import UsageError
 from penstock.service.project import Project
 from penstock.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away the settings of who runs the tests."""
+    for name in [one for one in os.environ if one.upper().startswith("PENSTOCK_")]:
+        monkeypatch.delenv(name)
 
 
 def project(root: Path) -> Project:
@@ -124,3 +134,63 @@ def test_unit_is_written_enabled_and_taken_away(
     assert said.count("daemon-reload") == 2
     assert "--user enable --now penstock-" in said
     assert "--user disable --now penstock-" in said
+
+
+# --- settings in the environment
+
+
+def test_settings_of_the_environment_go_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is installed works with the settings that its user's shell has."""
+    monkeypatch.chdir(tmp_path)
+    given = {
+        "PENSTOCK_SCHEDULER": "local",
+        "PENSTOCK_SCRATCH": '/scratch/$USER/"5%"',
+        "PENSTOCK_STORE": "postgresql+psycopg://me@db/penstock",
+        "PENSTOCK_TEMPLATES": '["/t"]',
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PENSTOCK_SITE", "site.toml")
+    monkeypatch.setenv("PENSTOCK_ROOT", "/elsewhere")  # the folder is named by --project
+    monkeypatch.setenv("PENSTOCK_FAILPOINT", "x")  # no setting
+    given["PENSTOCK_SITE"] = str(tmp_path / "site.toml")
+    mine = project(tmp_path)
+
+    text = install.unit(mine)
+    assert '"PENSTOCK_SCRATCH=/scratch/$USER/\\"5%%\\""' in text
+    assert all(f"{name}=" in text for name in given)
+    assert f'"PENSTOCK_SITE={tmp_path}/site.toml"' in text
+    assert "ROOT" not in text
+    assert "FAILPOINT" not in text
+
+    (line,) = [one for one in install.block(mine, "cron").splitlines() if one.startswith("*/5 ")]
+    command = line.replace("\\%", "%").split(" ", 5)[5]
+    named = shlex.split(command.partition(f" {sys.executable} ")[0])
+    assert named[0] == "env"
+    for name, value in given.items():
+        assert f"{name}={value}" in named
+
+
+@pytest.mark.parametrize("kind", ["systemd", "cron"])
+def test_password_is_left_out_and_what_to_do_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("PENSTOCK_STORE", "postgresql+psycopg://me:hunter2@db/penstock")
+    monkeypatch.setenv("PENSTOCK_SCRATCH", "/a\nb")
+    plan = install.plan(project(tmp_path), kind)
+    assert "hunter2" not in plan.text + str(plan.notes)
+    assert "PENSTOCK_" not in plan.text
+    (store,) = [note for note in plan.notes if note.startswith("$PENSTOCK_STORE is left out")]
+    assert "~/.pgpass" in store
+    (scratch,) = [note for note in plan.notes if note.startswith("$PENSTOCK_SCRATCH is left out")]
+    assert "penstock.toml" in scratch
+
+
+def test_scrontab_takes_no_percent_of_a_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_SCRATCH", "/a%b")
+    with pytest.raises(UsageError, match="no way to write %"):
+        install.plan(project(tmp_path), "scrontab")
