@@ -149,6 +149,41 @@ def test_daemon_keeps_it_up_to_date_and_ends_at_sigterm(local: Site) -> None:
         assert len(local.ended(name)) == 3
 
 
+def looks(site: Site) -> int:
+    """Return how often the queue was looked at."""
+    many: int = site.json("daemon", "status")["load"]["questions"].get("observe", 0)
+    return many
+
+
+def test_tick_looks_no_more_often_than_the_site_allows(local: Site) -> None:
+    gate = local.root / "gate"
+    local.env["PENSTOCK_SITE"] = str(local.write("site.toml", "poll_s = 3600\n"))
+    name = local.submit(
+        f'experiment: kept\ncommand: [sh, -c, "until [ -e {gate} ]; do sleep 0.1; done"]\n'
+        "params: {n: [1, 2]}\n"
+    )
+    local("tick")
+    assert looks(local) == 1
+    said = local("tick").stdout
+    assert re.search(r"looked at \d+ s ago, and the site allows it each 3600 s", said)
+    assert "allows it" in local.json("tick")["too_soon"][0]
+    local("cancel", f"{name}/1", "--yes")
+    local("status")
+    assert looks(local) == 1
+    local.write("gate", "")
+    local.until(lambda: local.json("show", f"{name}/2")["state"] == "completed", "its end")
+    assert looks(local) == 1
+
+
+def test_tick_looks_whatever_its_user_set(local: Site) -> None:
+    local.env["PENSTOCK_POLL_S"] = "3600"
+    local.submit('experiment: kept\ncommand: [sleep, "60"]\n')
+    for number in (1, 2, 3):
+        assert local.json("tick")["too_soon"] == []
+        assert looks(local) == number
+    local("cancel", "kept/1", "--yes")
+
+
 def test_nothing_to_resolve_is_an_empty_list(local: Site) -> None:
     assert local.json("resolve") == {"to_resolve": []}
     assert "nothing to resolve" in local("resolve").stderr

@@ -121,6 +121,12 @@ def test_nobody_looks_at_the_queue_more_often_than_the_site_allows(
     assert files.load(project).poll_s == 30, "another site file is no way around it"
     monkeypatch.setenv("PENSTOCK_POLL_S", "60")
     assert files.load(project).poll_s == 60
+    assert files.site_floor_s() == 30, "one's own setting is no floor"
+
+
+def test_site_that_says_nothing_has_no_floor(project: Path) -> None:
+    (project / "penstock.toml").write_text("poll_s = 3600")
+    assert files.site_floor_s() == 0
 
 
 CLUSTER = "[clusters.big]\nhost = 'login.big.example'\n"

@@ -65,7 +65,9 @@ def report(project: Project) -> Report:
         leases=tuple(recovery.holders(project.store, is_gone)),
         last_look=pace.at,
         last_answer=pace.answered_at,
-        next_look=pace.at + timedelta(seconds=pace.wait_s) if pace.at else None,
+        next_look=pace.at + timedelta(seconds=max(pace.wait_s, project.floor_s))
+        if pace.at
+        else None,
         load=load(asked, ended, now),
         waiting=tuple(waiting),
         unknown=query.silence(project, owner=project.user),

@@ -32,11 +32,15 @@ class Pace:
             return "queue"
         return "accounting" if self.accounting_at != self.accounting_answered_at else ""
 
-    def is_due(self, now: datetime) -> bool:
-        """Return whether it is time to look. A clock that went back does not stop the looks."""
+    def is_due(self, now: datetime, *, floor_s: float = 0, force: bool = False) -> bool:
+        """Return whether it is time to look. A clock that went back does not stop the looks.
+
+        ``force``: as soon as the site allows it, which is so long after the last (``floor_s``).
+        """
         if self.at is None or now < self.at:
             return True
-        return now - self.at >= timedelta(seconds=self.wait_s)
+        wait_s = max(floor_s, 0 if force else self.wait_s)
+        return now - self.at >= timedelta(seconds=wait_s)
 
 
 def after(

@@ -47,6 +47,7 @@ class Report:
     ended: int = 0
     sent: list[send.Sent] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)  # what could not be asked, and why
+    too_soon: list[str] = field(default_factory=list)  # to look, by the rule of a site
     polled: bool = False
     has_history: bool | None = None  # whether the accounting answered; None: it was not asked
     look_s: float = 0  # that the scheduler took to answer

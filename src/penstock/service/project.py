@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from penstock.clock import Clock, SystemClock
 from penstock.errors import SettingsError, StoreError
 from penstock.settings import Settings
-from penstock.settings.files import PROJECT_FILE, SITE_FILE, load, of_site
+from penstock.settings.files import PROJECT_FILE, SITE_FILE, load, of_site, site_floor_s
 from penstock.store.connection import Store, open_store
 from penstock.store.writers import Writers
 
@@ -93,6 +93,11 @@ class Project:
             alias=cluster,
         )
 
+    @cached_property
+    def floor_s(self) -> float:
+        """Return how long after a look at the queue the site allows the next, whoever asks."""
+        return site_floor_s()
+
     @property
     def here(self) -> Settings:
         """Return the settings of this machine, wherever the runs are."""
@@ -167,6 +172,11 @@ class FarProject(Project):
         uid: int = self.transport.hello["uid"]  # who a cancelled job was cancelled by
         return self._world(self.transport, uid, self.cluster)
 
+    @cached_property
+    def floor_s(self) -> float:
+        """Return what the site of the cluster says."""
+        return _of_site(self.transport, self.cluster)[0]
+
     @property
     def here(self) -> Settings:
         """Return the settings of this machine."""
@@ -202,11 +212,15 @@ def _far(near: Project, name: str) -> FarProject:
 
     home = there(cluster.home)
     results = there(cluster.results) if cluster.results else home / "runs"
-    floor_s, scratch = of_site(transport.hello["site"], f"{SITE_FILE} of {name}")
+    floor_s, scratch = _of_site(transport, name)
     settings = near.settings.on(
         name, home=str(home), results=str(results), floor_s=floor_s, scratch=scratch
     )
     return FarProject(settings, near.clock, near, name, transport)
+
+
+def _of_site(transport: "SshTransport", name: str) -> tuple[float, str]:
+    return of_site(transport.hello["site"], f"{SITE_FILE} of {name}")
 
 
 def _warn(words: str) -> None:

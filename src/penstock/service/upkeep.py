@@ -33,7 +33,8 @@ class Upkeep:
     def step(self, *, force: bool = False, act: bool = False) -> "Report":
         """Run a cycle, with a look at the queue if that is due. Raises PenstockError.
 
-        ``force``: look, due or not. ``act``: tell the scheduler what users asked, due or not.
+        ``force``: look, due or not, if the site allows it. ``act``: tell the scheduler what users
+        asked, due or not.
         """
         from penstock.reconciler.cycle import Report  # noqa: PLC0415  queries do without it
 
@@ -75,13 +76,20 @@ class Upkeep:
 
         now = project.clock.now()
         pace = read_pace(self.path)
-        look = force or pace.is_due(now)
+        look = pace.is_due(now, floor_s=project.floor_s, force=force)
         try:
-            report = cycle(project.world, look=look, plan=look or act)
+            report = cycle(project.world, look=look, plan=look or act or force)
         except PenstockError:
             if look:
                 write_pace(self.path, self._looked(pace, changed=False, failed=True))
             raise
+        if force and not look and pace.at is not None:
+            where = f"{project.world.alias}: " if project.world.alias else ""
+            ago_s = (now - pace.at).total_seconds()
+            report.too_soon.append(
+                f"{where}the queue was looked at {ago_s:.0f} s ago, and the site allows it each "
+                f"{project.floor_s:g} s"
+            )
         if look and not report.is_other:
             changed = bool(report.changed or report.sent)
             failed, took_s = not report.polled, report.look_s
@@ -129,6 +137,7 @@ def _add(whole: "Report", one: "Report") -> None:
     whole.ended += one.ended
     whole.sent += one.sent
     whole.odd += one.odd
+    whole.too_soon += one.too_soon
     whole.polled = whole.polled or one.polled
     whole.is_other = whole.is_other or one.is_other
 

@@ -50,16 +50,14 @@ def load(start: Path | None = None) -> Settings:
     named = os.environ.get("PENSTOCK_ROOT")
     root = project_root((start or Path(named or ".")).resolve())
     values: dict[str, Any] = {}
-    site, *_ = files = _files(root)
-    for file in files:
+    for file in _files(root):
         found = _read(file)
         _refuse_password(file, found)
         if isinstance(found.get("clusters"), dict):  # a site's and one's own stand beside another
             found["clusters"] = values.get("clusters", {}) | found["clusters"]
         values |= found
     settings = Settings.of(_checked(values, root), root)
-    floor_s = _floor_s(map(_read, {site, Path(SITE_FILE)}))
-    return replace(settings, poll_s=max(settings.poll_s, floor_s))
+    return replace(settings, poll_s=max(settings.poll_s, site_floor_s()))
 
 
 def _checked(values: dict[str, Any], root: Path) -> dict[str, Any]:
@@ -77,8 +75,16 @@ def _checked(values: dict[str, Any], root: Path) -> dict[str, Any]:
 def _files(root: Path) -> tuple[Path, Path, Path]:
     """Return the files that are read, the last goes before the others."""
     config = Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser()
-    site = Path(os.environ.get("PENSTOCK_SITE", SITE_FILE))
-    return site, config / "penstock" / "settings.toml", root / PROJECT_FILE
+    return _site(), config / "penstock" / "settings.toml", root / PROJECT_FILE
+
+
+def _site() -> Path:
+    return Path(os.environ.get("PENSTOCK_SITE", SITE_FILE))
+
+
+def site_floor_s() -> float:
+    """Return the shortest time between two looks at the queue of this site; 0: it names none."""
+    return _floor_s(map(_read, {_site(), Path(SITE_FILE)}))
 
 
 def origins(root: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,3 +64,23 @@ def test_who_did_not_answer_is_known() -> None:
     assert (again.accounting_answered_at, again.unanswered) == (later, "")
     kept = after(silent, later, changed=False, failed=False, bounds_s=BOUNDS)
     assert kept.unanswered == "accounting"  # it was not asked since
+
+
+@pytest.mark.parametrize(
+    "floor_s, force, after_s, is_due",
+    [
+        (0, True, 0, True),  # a site that says nothing
+        (30, True, 29, False),
+        (30, True, 30, True),  # though the pace is slower
+        (30, False, 30, False),
+        (90, False, 60, False),  # something was asked, and the pace made quicker than the floor
+    ],
+)
+def test_forced_look_waits_for_the_site_alone(
+    floor_s: float,
+    force: bool,
+    after_s: float,
+    is_due: bool,
+) -> None:
+    at = T0 + timedelta(seconds=after_s)
+    assert Pace(T0, 60).is_due(at, floor_s=floor_s, force=force) is is_due
