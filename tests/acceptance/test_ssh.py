@@ -124,9 +124,9 @@ def test_unknown_cluster_is_said(laptop: Laptop) -> None:
 
 # --- cut anywhere: nothing is lost, nothing is doubled
 
-# The requests of a submit, in order; the 10th is sbatch, and with the 11th a watch begins.
-REQUESTS = 11
-SHORT = (1, 7, 10, 11)  # the others take too long for every day
+# The requests of a submit, in order; the 12th is sbatch, and with the 13th a watch begins.
+REQUESTS = 13
+SHORT = (1, 7, 12, 13)  # the others take too long for every day
 POINTS = [
     pytest.param(f"ssh.{name}:{count}", marks=() if count in SHORT else pytest.mark.long)
     for name in ("asking", "answered")

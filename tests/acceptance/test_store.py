@@ -96,6 +96,70 @@ def test_older_copy_learns_again_what_happened_since(local: Site, point: str) ->
     assert len(list(local.root.glob(".penstock/penstock.db.before-*"))) == 1
 
 
+def refused(site: Site) -> None:
+    """Look that an older copy is refused each time: the asking must not make it look new."""
+    for _ in range(5):
+        said = site("tick", code=6).stderr
+        assert "older than what was sent" in said
+        assert "`penstock store restore`, without a FILE" in said
+
+
+@pytest.mark.parametrize("point", ["reconciler.plan", "reconciler.planned", "reconciler.sending"])
+def test_older_copy_that_cp_put_in_place_sends_nothing_twice(local: Site, point: str) -> None:
+    local.env = {"PENSTOCK_FAILPOINT": point, "PENSTOCK_RECORD_GRACE_S": "1"}
+    local("submit", local.write("sweep.yaml", sweep(local)), code=-signal.SIGKILL)
+    local.env = {"PENSTOCK_RECORD_GRACE_S": "1"}
+    older = local.root / "older.db"
+    shutil.copyfile(store(local), older)
+    local.ended("swept")
+    local.until(lambda: ticked(local) and folded(local), "the fold")
+    shutil.copyfile(older, store(local))
+    refused(local)
+    found = local("store", "check", code=6).stdout
+    assert "older than what was sent" in found
+    assert ("does not know the array" in found) == (point == "reconciler.plan")
+    assert local.json("runs"), "queries answer all the same"
+    said = local("store", "restore", "--yes").stderr
+    assert ("1 array sent since" in said) == (point != "reconciler.sending"), "else it is known"
+    local.until(lambda: ticked(local), "the end of all")
+    assert told(local) == WHOLE
+    assert times(local) == 3, "nothing runs again"
+    assert "agrees" in local("store", "check").stderr
+
+
+def test_daemon_sends_nothing_from_an_older_copy_that_cp_put_in_place(local: Site) -> None:
+    local.env = {"PENSTOCK_FAILPOINT": "reconciler.plan"}
+    local("submit", local.write("sweep.yaml", sweep(local)), code=-signal.SIGKILL)
+    local.env = {}
+    older = local.root / "older.db"
+    shutil.copyfile(store(local), older)
+    with local.daemon() as running:
+        local.ended("swept")
+        shutil.copyfile(older, store(local))
+        assert running.stderr is not None
+        read_until(running.stderr, "older than what was sent")
+        time.sleep(3)
+        assert times(local) == 3
+        local("store", "restore", "--yes", "--force")
+        read_until(running.stderr, "all is well again")
+        local.ended("swept")
+        assert told(local) == WHOLE
+        assert times(local) == 3, "nothing runs again"
+
+
+def test_newer_store_that_comes_back_is_good(local: Site) -> None:
+    older, newer = local.root / "older.db", local.root / "newer.db"
+    local.finish(sweep(local))
+    shutil.copyfile(store(local), older)
+    local.finish(sweep(local).replace("swept", "later"))
+    shutil.copyfile(store(local), newer)
+    shutil.copyfile(older, store(local))
+    refused(local)
+    shutil.copyfile(newer, store(local))
+    local.finish(sweep(local).replace("swept", "third"))
+    assert times(local) == 9
+
+
 def test_copy_of_before_the_submission_names_what_it_does_not_know(local: Site) -> None:
     backup = local("store", "backup", local.root / "empty.db").stdout.strip()
     local.finish(sweep(local))

@@ -101,7 +101,12 @@ def migrate(ctx: typer.Context) -> None:
 @app.command()
 def restore(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", show_default=False, help="A backup; else what has its place already."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Even while a reconciler is at work.")
     ] = False,
@@ -110,13 +115,18 @@ def restore(
     """Put a backup in the place of the store.
 
     The store of now is kept beside it. What runs told since the backup is read again from their
-    files, once; what was submitted or asked since is not on record any more.
+    files, once; what was submitted or asked since is not on record any more. Without FILE the
+    backup has the store's place already, by `cp` or by a database's own programs.
     """
     opened = command.project(ctx)
-    if not yes and not output.ask(f"put {file} in the place of the store?"):
+    asked = f"put {file} in the place of the store?" if file else "look up what was sent since?"
+    if not yes and not output.ask(asked):
         raise UsageError("nothing was changed", hint="--yes restores unasked")
-    done = service.restore(opened, file, force=force)
-    output.data(f"restored {file}")
+    if file:
+        done = service.restore(opened, file, force=force)
+    else:
+        done = service.take_up(opened, force=force)
+    output.data(f"restored {file or opened.store.name}")
     if done.kept:
         output.note(f"the store of before is {done.kept}")
     if done.taken_up:

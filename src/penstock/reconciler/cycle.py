@@ -16,7 +16,7 @@ from penstock.model.run import Array, Intent, Limits
 from penstock.model.state import FINAL
 from penstock.planning import arrays as arrays_of
 from penstock.planning.reconcile import Ask, decide
-from penstock.reconciler import direct, fold, observe, over, resolve, send
+from penstock.reconciler import direct, fold, mark, observe, over, resolve, send
 from penstock.reconciler.collect import collect
 from penstock.reconciler.observe import Heard
 from penstock.reconciler.world import World, is_gone
@@ -67,22 +67,26 @@ def cycle(
     reads spools.
     """
     report = Report()
+    who = {"user": world.user, "cluster": world.cluster}
+    sent = mark.read(world.transport, world.settings.home, **who)
     fence = lease.take(
         world.store,
-        user=world.user,
-        cluster=world.cluster,
+        **who,
         holder=world.holder,
         ttl_s=LEASE.total_seconds(),
         is_gone=is_gone,
+        sent=sent,
     )
     if fence is None:
-        report.is_other = lease.holder(world.store, user=world.user, cluster=world.cluster)
+        report.is_other = lease.holder(world.store, **who)
         return report
     try:
+        if not sent and fence > 1:  # it was sent by a Penstock that left no mark
+            mark.write(world.transport, world.settings.home, **who, fence=fence)
         will_plan = look if plan is None else plan
         _steps(world, fence, report, look=look, plan=will_plan, limits=limits)
     finally:
-        lease.release(world.store, user=world.user, cluster=world.cluster, fence=fence)
+        lease.release(world.store, **who, holder=world.holder, fence=fence)
     return report
 
 
@@ -114,7 +118,7 @@ def _steps(
     ended = _arrays(world, Intent.ENDED) if report.sent else _of(todo.arrays, Intent.ENDED)
     fold.fold(world, ended, report.odd)
     if is_told and report.is_told:
-        world.memory.told_under = fence
+        world.memory.told_under = report.sent[-1].fence if report.sent else fence
 
 
 def _live(world: World, fence: int) -> tuple[list[Array], list[Array]]:

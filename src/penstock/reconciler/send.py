@@ -10,11 +10,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from penstock import failpoint
-from penstock.errors import LimitReached, NoRoom, Refused, SchedulerError, Unsure
+from penstock.errors import (
+    LimitReached,
+    NoRoom,
+    Refused,
+    SchedulerError,
+    TransportError,
+    Unsure,
+)
 from penstock.model.evidence import Poll, Task
 from penstock.model.run import Array, Intent
 from penstock.model.spec import Request
 from penstock.planning.arrays import label
+from penstock.reconciler import mark
 from penstock.reconciler.install import install
 from penstock.reconciler.observe import has_token
 from penstock.reconciler.world import World
@@ -33,6 +41,7 @@ class Sent:
     """What became of one array."""
 
     array: Array
+    fence: int  # it grew with this
     job: int | None = None
     error: SchedulerError | None = None
 
@@ -55,7 +64,7 @@ def send(world: World, fence: int, arrays: Sequence[Array]) -> list[Sent]:
         if is_early or lane(array.request) in full:
             continue
         sent.append(_send_what_fits(world, fence, array))
-        error = sent[-1].error
+        fence, error = sent[-1].fence, sent[-1].error
         if isinstance(error, NoRoom):
             full.add(lane(array.request))
         elif error is not None and not isinstance(error, Refused):
@@ -74,6 +83,7 @@ def lane(request: Request) -> Lane:
 def _send_what_fits(world: World, fence: int, array: Array) -> Sent:
     while True:
         sent = _send_one(world, fence, array)
+        fence = sent.fence
         if not isinstance(sent.error, NoRoom) or array.size == 1:
             return sent
         with world.store.write() as tx:
@@ -86,32 +96,56 @@ def _send_what_fits(world: World, fence: int, array: Array) -> Sent:
 def _send_one(world: World, fence: int, array: Array) -> Sent:
     submission = write_files(world, fence, array)
     sent_at = world.clock.now()
-    _write(world, fence, array, intent=Intent.SENDING, sent_at=sent_at, detail="")
+    fence = _begin(world, fence, array, sent_at)
+    _mark(world, fence, array)
     failpoint.hit("reconciler.sending")
     if not sent_at <= world.clock.now() < sent_at + PROMPT:
         # Suspended meanwhile: another may have looked it up, and sent it.
         _unsend(world, fence, array, WAS_SUSPENDED)
-        return Sent(array, error=SchedulerError(WAS_SUSPENDED, hint="it is sent again"))
+        return Sent(array, fence, error=SchedulerError(WAS_SUSPENDED, hint="it is sent again"))
     with world.store.read() as view:  # another's clock may be minutes ahead: to it that was long
         lease.check_fence(view, user=world.user, cluster=world.cluster, fence=fence)
     try:
         job = world.scheduler.submit(submission)
     except Unsure as error:
-        return Sent(array, error=error)  # stays SENDING: the next cycle looks it up
+        return Sent(array, fence, error=error)  # stays SENDING: the next cycle looks it up
     except LimitReached as error:
         later = world.clock.now() + RETRY_AFTER
         _unsend(world, fence, array, error.what, not_before=later)
-        return Sent(array, error=error)
+        return Sent(array, fence, error=error)
     except Refused as error:
         _refuse(world, fence, array, error)
-        return Sent(array, error=error)
+        return Sent(array, fence, error=error)
     except SchedulerError as error:  # its programs are missing: surely nothing was sent
         _unsend(world, fence, array, error.what)
-        return Sent(array, error=error)
+        return Sent(array, fence, error=error)
     failpoint.hit("reconciler.sent")
     _write(world, fence, array, intent=Intent.ACCEPTED, job=job, detail="")
     failpoint.hit("reconciler.accepted")
-    return Sent(array, job)
+    return Sent(array, fence, job)
+
+
+def _begin(world: World, fence: int, array: Array, sent_at: datetime) -> int:
+    """Say that an array is about to be sent; return the fence, which grows with it."""
+    with world.store.write() as tx:
+        attempts.update_array(
+            tx, array.id, fence=fence, intent=Intent.SENDING, sent_at=sent_at, detail=""
+        )
+        return lease.advance(tx, user=world.user, cluster=world.cluster, fence=fence)
+
+
+def _mark(world: World, fence: int, array: Array) -> None:
+    try:
+        mark.write(
+            world.transport,
+            world.settings.home,
+            user=world.user,
+            cluster=world.cluster,
+            fence=fence,
+        )
+    except TransportError as error:
+        _unsend(world, fence, array, error.what)
+        raise
 
 
 def _write(world: World, fence: int, array: Array, **changed: object) -> None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.errors import NotFoundError, StoreError
+from penstock.reconciler import mark
 from penstock.service import search
 from penstock.service.move import migrate
 from penstock.service.project import Project
 from penstock.store import backup as copies
 from penstock.store import check as checks
-from penstock.store import recovery
+from penstock.store import lease, recovery
 from penstock.store.connection import Store, open_store
 from penstock.store.sqlite import sqlite_path
 from penstock.wire import place
@@ -33,7 +34,20 @@ def check(project: Project) -> list[str]:
     problems = checks.check(project.store)
     if any(line.startswith("damaged") for line in problems):
         return problems
-    return problems + list(_beyond(project))
+    return problems + list(_since(project)) + list(_beyond(project))
+
+
+def _since(project: Project) -> Iterator[str]:
+    """Yield what was sent and the store does not know: it is a copy of before."""
+    given = recovery.fences(project.store)
+    marks = mark.here(project.settings.home)
+    if any(given.get(key, 0) < fence for key, fence in marks.items()):
+        yield lease.older(project.store.name)
+    there = search.folders(project.settings.home / "arrays")  # before the store: files come later
+    known = recovery.tokens(project.store)
+    for folder in there:
+        if folder.name not in known:
+            yield f"the store does not know the array whose files are in {folder}"
 
 
 def _beyond(project: Project) -> Iterator[str]:
@@ -114,7 +128,7 @@ def restore(project: Project, source: Path, *, force: bool = False) -> Restored:
             f"there is no backup {source}", hint="`penstock store backup` makes one"
         )
     url = project.settings.store_url
-    given = _given(url, force=force)
+    given = _given(project, force=force)
     if Store(url).dialect.path is None:
         return _restore_on_server(project, source, given)
     path = sqlite_path(url)
@@ -131,6 +145,13 @@ def restore(project: Project, source: Path, *, force: bool = False) -> Restored:
     finally:
         copies.remove(aside)
     return Restored(keep if was_there else None, taken_up, unknown)
+
+
+def take_up(project: Project, *, force: bool = False) -> Restored:
+    """Bring up to date what was put in the store's place by other means than ``restore``."""
+    given = _given(project, force=force)
+    taken_up, unknown = _renewed(project, project.store, given)
+    return Restored(None, taken_up, unknown)
 
 
 def _restore_on_server(
@@ -172,16 +193,18 @@ def _renewed(
     return len(found) - len(unknown), tuple(sorted(one.token for one in unknown))
 
 
-def _given(url: str, *, force: bool) -> dict[tuple[str, str], int]:
-    """Return the fences of the store in use; none where it can't be read."""
+def _given(project: Project, *, force: bool) -> dict[tuple[str, str], int]:
+    """Return the fences that were given, as the store in use and the marks say."""
     from penstock.reconciler.world import is_gone  # noqa: PLC0415  queries do without it
 
+    given = mark.here(project.settings.home)
     try:
-        with contextlib.closing(Store(url)) as store:
+        with contextlib.closing(Store(project.settings.store_url)) as store:
             held = recovery.holders(store, is_gone)
-            given = recovery.fences(store)
+            for key, fence in recovery.fences(store).items():
+                given[key] = max(fence, given.get(key, 0))
     except StoreError:
-        return {}  # it is away or damaged: that is why one restores
+        return given  # it is away or damaged: that is why one restores
     if held and not force:
         raise StoreError(
             f"{', '.join(held)} is at work with the store",

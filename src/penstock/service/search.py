@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from penstock.clock import moment
-from penstock.errors import PenstockError, TransportError
+from penstock.errors import PenstockError, StoreError, TransportError
+from penstock.reconciler import mark
 from penstock.service.project import Project
 from penstock.store import recovery
 from penstock.store.recovery import Found
@@ -20,16 +21,32 @@ LIST_S = 300
 
 
 def here(arrays: Path, settled: set[str]) -> Iterator[Found]:
-    """Yield the arrays of which there are files, and that a store does not know to be sent."""
-    with contextlib.suppress(FileNotFoundError):
-        for folder in sorted(arrays.iterdir()):
-            if folder.name not in settled:
-                for name in (place.MANIFEST, place.MANIFEST_ENDED):
-                    with contextlib.suppress(OSError, *WRONG):
-                        path = folder / name
-                        written_at = moment(path.stat().st_mtime)
-                        yield _of_manifest(folder.name, path.read_text(), written_at)
-                        break
+    """Yield the arrays of which there are files, and that a store does not know to be sent.
+
+    Raises StoreError: what cannot be read is no reason to believe that there is nothing.
+    """
+    for folder in folders(arrays):
+        if folder.name not in settled:
+            for name in (place.MANIFEST, place.MANIFEST_ENDED):
+                path = folder / name
+                try:
+                    written_at = moment(path.stat().st_mtime)
+                    yield _of_manifest(folder.name, path.read_text(), written_at)
+                    break
+                except (FileNotFoundError, NotADirectoryError, *WRONG):
+                    continue
+                except OSError as error:
+                    raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def folders(arrays: Path) -> list[Path]:
+    """Return the folders of arrays on this machine, by their tokens. Raises StoreError."""
+    try:
+        return sorted(arrays.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{arrays} cannot be read: {error.strerror}") from error
 
 
 def far(project: Project) -> list[str]:
@@ -62,7 +79,8 @@ def on(there: Project, cluster: str) -> None:
             return
     arrays = str(there.settings.home / "arrays")
     found = _there(there.world.transport, arrays, recovery.settled(store))
-    recovery.search(store, list(found), there.clock.now(), user=user, cluster=cluster)
+    sent = mark.read(there.world.transport, there.settings.home, user=user, cluster=cluster)
+    recovery.search(store, list(found), there.clock.now(), user=user, cluster=cluster, sent=sent)
 
 
 def _there(transport: Transport, arrays: str, settled: set[str]) -> Iterator[Found]:

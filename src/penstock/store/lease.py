@@ -6,13 +6,22 @@ the host that asks: there the lease may be taken early, and the fence tells).
 
 from collections.abc import Callable
 
-from penstock.errors import Fenced
+from penstock.errors import Fenced, StoreError
 from penstock.store.connection import Connection, Store
 
 _OF = " WHERE owner = ? AND cluster = ?"
+OLDER = (
+    "nothing is sent from it: put the newer one back; or let `penstock store restore`, without a "
+    "FILE, look up by their files what was sent since"
+)
 
 
-def take(
+def older(name: str) -> str:
+    """Say that a store is older than what was sent."""
+    return f"the store {name} is older than what was sent from it: a copy of before has its place"
+
+
+def take(  # noqa: PLR0913  who takes it, for how long, and what must be known by then
     store: Store,
     *,
     user: str,
@@ -20,10 +29,13 @@ def take(
     holder: str,
     ttl_s: float,
     is_gone: Callable[[str], bool] = lambda _: False,
+    sent: int = 0,
 ) -> int | None:
     """Take the lease where it is free, has run out, or its holder is gone; return the fence.
 
     None: another has it. Where ``is_gone`` is wrong two act, and the fence tells.
+    Raises StoreError where the store is older than what was ``sent`` under that fence: nothing may
+    be written then, for the fence of a copy would grow until it looked like that of the store.
 
     The fence is a number that grows whenever the lease is taken. The same holder takes it again
     and gets a new fence, too: its earlier self may be dead.
@@ -38,7 +50,10 @@ def take(
         found = tx.one("SELECT holder, fence, beat_at + ttl_s FROM lease" + _OF, (user, cluster))
         if found is not None and found[2] > tx.now() and is_other(found[0]):
             return None
-        fence: int = (found[1] if found else 0) + 1
+        last: int = found[1] if found else 0
+        if last < sent:
+            raise StoreError(older(store.name), hint=OLDER)
+        fence = last + 1
         tx.execute(
             "INSERT INTO lease (owner, cluster, holder, fence, beat_at, ttl_s)"
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (owner, cluster) DO UPDATE SET"
@@ -59,10 +74,20 @@ def renew(store: Store, *, user: str, cluster: str, fence: int) -> bool:
     return renewed == 1
 
 
-def release(store: Store, *, user: str, cluster: str, fence: int) -> None:
-    """Give the lease back, if it is still held under this fence."""
+def advance(tx: Connection, *, user: str, cluster: str, fence: int) -> int:
+    """Let the fence of who holds the lease grow, as something is sent; return it. Raises Fenced."""
+    check_fence(tx, user=user, cluster=cluster, fence=fence)
+    tx.execute("UPDATE lease SET fence = ?" + _OF, (fence + 1, user, cluster))
+    return fence + 1
+
+
+def release(store: Store, *, user: str, cluster: str, holder: str, fence: int) -> None:
+    """Give the lease back that was taken under this fence, if it is still held."""
     with store.write() as tx:
-        tx.execute("UPDATE lease SET holder = ''" + _OF + " AND fence = ?", (user, cluster, fence))
+        tx.execute(
+            "UPDATE lease SET holder = ''" + _OF + " AND holder = ? AND fence >= ?",
+            (user, cluster, holder, fence),
+        )
 
 
 def holder(store: Store, *, user: str, cluster: str) -> str:

@@ -54,6 +54,12 @@ def settled(store: Store) -> set[str]:
         return {token for (token,) in found}
 
 
+def tokens(store: Store) -> set[str]:
+    """Return the tokens of all arrays."""
+    with store.read() as view:
+        return {token for (token,) in view.execute("SELECT token FROM job_array")}
+
+
 def renew(
     store: Store,
     given: dict[tuple[str, str], int],
@@ -94,16 +100,26 @@ def to_search(view: Connection, *, user: str) -> list[str]:
 
 
 def search(
-    store: Store, found: Sequence[Found], now: datetime, *, user: str, cluster: str
+    store: Store,
+    found: Sequence[Found],
+    now: datetime,
+    *,
+    user: str,
+    cluster: str,
+    sent: int = 0,
 ) -> list[Found]:
-    """Take up what was found on a cluster, and let it be acted on; return as ``renew`` does."""
+    """Take up what was found on a cluster, and let it be acted on; return as ``renew`` does.
+
+    ``sent`` is the fence under which something was last sent there.
+    """
     with store.write() as tx:
         if cluster not in to_search(tx, user=user):
             return []  # another process has
         left = _taken_up(tx, found, now)
         tx.execute(
-            "UPDATE lease SET holder = '', ttl_s = 0 WHERE owner = ? AND cluster = ?",
-            (user, cluster),
+            "UPDATE lease SET holder = '', ttl_s = 0,"
+            " fence = CASE WHEN fence < ? THEN ? ELSE fence END WHERE owner = ? AND cluster = ?",
+            (sent, sent + FENCES, user, cluster),
         )
     return left
 

@@ -16,7 +16,7 @@ from unittest.mock import patch
 from penstock.errors import LimitReached, Refused, SchedulerError, Unsure
 from penstock.model import state
 from penstock.model.evidence import Evidence, Exit, Known, Poll, Task, Transition
-from penstock.model.run import Array, Intent
+from penstock.model.run import Array
 from penstock.model.state import Cause, Kind, State
 from penstock.planning import ending, reconcile
 from penstock.reconciler import cycle, observe, over, send
@@ -54,12 +54,8 @@ def _believe_first(_world: World, _array: Array, poll: Poll | None) -> bool:
     return poll is not None
 
 
-_write = send._write  # noqa: SLF001
-
-
-def _write_late(world: World, fence: int, array: Array, **changed: object) -> None:
-    if changed.get("intent") is not Intent.SENDING:
-        _write(world, fence, array, **changed)
+def _not_begun(_world: World, fence: int, _array: Array, _sent_at: datetime) -> int:
+    return fence
 
 
 def _empty_for_failed(name: str) -> Mutation:
@@ -170,7 +166,7 @@ MUTATIONS: dict[str, Mutation] = {
     "resend-without-look-up": _RESEND,
     "absent-when-not-in-one-answer": _put(send, "is_absent", _believe_first),
     "never-absent": _put(send, "is_absent", lambda *_: False),
-    "sending-not-committed": _put(send, "_write", _write_late),
+    "sending-not-committed": _put(send, "_begin", _not_begun),
     "failed-queue-is-empty": _empty_for_failed("observe"),
     "failed-accounting-is-empty": _empty_for_failed("history"),
     "failed-search-is-empty": _empty_for_failed("find"),

@@ -275,11 +275,10 @@ def test_on_a_cluster_elsewhere_nothing_is_done_until_it_was_searched(store: Sto
     assert lease.take(store, user="alice", cluster="gone", holder="a", ttl_s=60) == 1006
     found = found_of(store, "ps-there")
     unknown = Found("ps-other", NOW, (("0123456789abcdef", 1),))
-    assert recovery.search(store, [found, unknown], NOW, **ME) == [unknown]
+    assert recovery.search(store, [found, unknown], NOW, **ME, sent=3000) == [unknown]
     (array,) = seen(store, attempts.arrays, **ME, intents=[*Intent])
     assert (array.token, array.intent) == ("ps-there", Intent.SENDING)
-    fence = lease.take(store, **ME, holder="a", ttl_s=60)
-    assert fence is not None
+    assert lease.take(store, **ME, holder="a", ttl_s=60, sent=3000) == 4001
     assert recovery.search(store, [found_of(store, "ps-late")], NOW, **ME) == []  # once is enough
     assert lease.holder(store, **ME) == "a"
     assert lease.take(store, user="bob", cluster="test", holder="b", ttl_s=60) is None

@@ -1,11 +1,12 @@
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from penstock.errors import Fenced
+from penstock.errors import Fenced, StoreError
 from penstock.store import lease
 from penstock.store.connection import Store, open_store
-from tests.contract.store.making import ME, seen
+from tests.contract.store.making import ME, seen, written
 
 
 class Hands:
@@ -67,16 +68,43 @@ def test_who_was_overtaken_cannot_renew_or_release(store: Store, clock: Hands) -
     clock.sleep(61)
     take(store, "b:2")
     assert not lease.renew(store, **ME, fence=1)
-    lease.release(store, **ME, fence=1)
+    lease.release(store, **ME, holder="a:1", fence=1)
     assert lease.holder(store, **ME) == "b:2"
 
 
 def test_a_released_lease_is_free_and_its_fence_goes_on(store: Store) -> None:
     take(store, "a:1")
-    lease.release(store, **ME, fence=1)
+    lease.release(store, **ME, holder="a:1", fence=1)
     assert lease.holder(store, **ME) == ""
     assert not lease.renew(store, **ME, fence=1)
     assert take(store, "b:2") == 2
+
+
+def test_fence_grows_while_the_lease_is_held_and_it_is_given_back_all_the_same(
+    store: Store,
+) -> None:
+    take(store, "a:1")
+    assert written(store, lease.advance, **ME, fence=1) == 2
+    with pytest.raises(Fenced):
+        written(store, lease.advance, **ME, fence=1)
+    lease.release(store, **ME, holder="a:1", fence=1)
+    assert lease.holder(store, **ME) == ""
+
+
+@pytest.mark.parametrize("sent, is_older", [(0, False), (1, False), (2, False), (3, True)])
+def test_store_whose_fence_is_below_what_was_sent_is_older(
+    store: Store, sent: int, *, is_older: bool
+) -> None:
+    take(store, "a:1")
+    take(store, "a:1")
+    for _ in range(5 if is_older else 1):  # and never by asking again
+        with pytest.raises(StoreError, match="older") if is_older else nullcontext():
+            assert lease.take(store, **ME, holder="a:1", ttl_s=60, sent=sent) == 3
+
+
+def test_new_store_is_older_than_what_was_sent(store: Store) -> None:
+    with pytest.raises(StoreError, match="older"):
+        lease.take(store, **ME, holder="a:1", ttl_s=60, sent=1)
 
 
 def test_the_same_holder_gets_a_new_fence(store: Store) -> None:

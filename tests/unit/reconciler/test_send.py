@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from penstock import failpoint
-from penstock.errors import Fenced, TransportError
+from penstock.errors import Fenced, StoreError, TransportError
 from penstock.failpoint import Tripped
 from penstock.model.run import Intent
 from penstock.model.spec import Request
 from penstock.planning import sweep
+from penstock.reconciler import mark
 from penstock.reconciler.cycle import cycle
 from penstock.reconciler.world import World
 from penstock.scheduler.slurm import SlurmScheduler
@@ -140,15 +141,103 @@ def test_killed_at_an_instant_sends_once(
         assert attempts.has_ready(view, user="alice", cluster=here.world.cluster) is False
 
 
+def copied(here: Here) -> bytes:
+    """Return the store as it is now."""
+    here.world.store.close()
+    return here.world.store.path.read_bytes()
+
+
+def put_back(here: Here, copy: bytes) -> None:
+    """Put an older store in place, as `cp` does."""
+    here.world.store.close()
+    here.world.store.path.write_bytes(copy)
+
+
+@pytest.mark.parametrize("name", ["reconciler.plan", "reconciler.planned"])
+def test_older_copy_of_any_instant_before_it_was_sent_is_refused(
+    here: Here, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(failpoint, "trip", tripping(name))
+    with pytest.raises(Tripped):
+        cycle(here.world)
+    copy = copied(here)
+    monkeypatch.setattr(failpoint, "trip", None)
+    cycle(here.world)
+    put_back(here, copy)
+    for _ in range(5):
+        with pytest.raises(StoreError, match="older than what was sent"):
+            cycle(here.world)
+    assert here.jobs() == 1
+
+
+def test_copy_of_the_midst_of_a_cycle_is_refused_when_a_further_array_was_sent(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is the same one: only with what was sent has its fence grown."""
+    here.submit(2)
+    copies: list[bytes] = []
+
+    def trip(name: str) -> None:
+        if name == "reconciler.accepted":
+            copies.append(copied(here))
+
+    monkeypatch.setattr(failpoint, "trip", trip)
+    assert len(cycle(here.world).sent) == 2
+    put_back(here, copies[0])
+    with pytest.raises(StoreError, match="older than what was sent"):
+        cycle(here.world)
+    put_back(here, copies[1])
+    cycle(here.world)
+    assert here.jobs() == 2
+
+
+def test_store_without_a_mark_begins_with_what_it_has(here: Here) -> None:
+    who = {"user": "alice", "cluster": here.world.cluster}
+    home = here.world.settings.home
+    copy = copied(here)
+    cycle(here.world)
+    del here.transport.memory.files[str(mark.path(home, **who))]  # as a Penstock of before left it
+    cycle(here.world)
+    assert mark.read(here.transport, home, **who) == 3  # once it grew with what was sent
+    put_back(here, copy)
+    with pytest.raises(StoreError, match="older than what was sent"):
+        cycle(here.world)
+    here.transport.put(str(mark.path(home, **who)), b"{}")
+    with pytest.raises(StoreError, match="overwritten"):
+        cycle(here.world)
+
+
+def test_array_whose_mark_cannot_be_written_is_not_sent(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: object, **_more: object) -> None:
+        raise TransportError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mark, "write", full)
+        with pytest.raises(TransportError):
+            cycle(here.world)
+    assert (here.intents(), here.jobs()) == ([Intent.INTENDED], 0)
+    cycle(here.world)
+    assert (here.intents(), here.jobs()) == ([Intent.ACCEPTED], 1)
+
+
 def test_nothing_is_sent_once_another_has_taken_over(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its clock may be minutes ahead: what was to be sent just now is long absent to it."""
-    who = {"user": "alice", "cluster": here.world.cluster}
+    store, cluster = here.world.store, here.world.cluster
 
     def trip(name: str) -> None:
         if name == "reconciler.sending":
-            lease.take(here.world.store, **who, holder="b", ttl_s=60, is_gone=lambda _: True)
+            lease.take(
+                store,
+                user="alice",
+                cluster=cluster,
+                holder="b",
+                ttl_s=60,
+                is_gone=lambda _: True,
+            )
 
     monkeypatch.setattr(failpoint, "trip", trip)
     with pytest.raises(Fenced):
