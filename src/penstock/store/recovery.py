@@ -145,6 +145,8 @@ def _take_up(tx: Connection, found: Found, now: datetime) -> bool:
 
 
 def _insert(tx: Connection, found: Found, now: datetime) -> int | None:
+    for array in _planned(tx, found):  # it was halved, or taken apart, before these were sent
+        attempts.dissolve(tx, array, now)
     runs = [_ready(tx, uid, number) for uid, number in found.elements]
     known = tuple(run for run in runs if run is not None)
     if not known or len(known) < len(runs) or len({run.stage for run in known}) > 1:
@@ -161,6 +163,16 @@ def _insert(tx: Connection, found: Found, now: datetime) -> int | None:
     return attempts.insert_array(
         tx, planned, token=found.token, user=owner[0], cluster=owner[1], now=now
     ).id
+
+
+def _planned(tx: Connection, found: Found) -> set[int]:
+    """Return the arrays, never sent, that have attempts of an array of which there are files."""
+    sql = (
+        "SELECT job_array.id FROM job_array JOIN attempt ON array_id = job_array.id"
+        " JOIN run ON run.id = run_id WHERE intent = 'intended' AND uid = ? AND attempt.number = ?"
+    )
+    rows = (tx.one(sql, element) for element in found.elements)
+    return {row[0] for row in rows if row is not None}
 
 
 def _ready(tx: Connection, uid: str, number: int) -> ReadyRun | None:

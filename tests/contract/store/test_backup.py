@@ -209,6 +209,24 @@ def test_of_two_plans_of_a_run_the_later_counts(store: Store, tmp_path: Path) ->
 
 
 @FILES
+def test_halves_of_an_array_count_that_was_planned_before(store: Store, tmp_path: Path) -> None:
+    submit(store, 4)
+    array = plan(store, token="ps-whole")
+    whole = replace(found_of(store, "ps-whole"), written_at=NOW.replace(year=2020))
+    backup.back_up(store, tmp_path / "copy.db")
+    written(store, attempts.halve, array.id, token="ps-half", now=NOW)
+    first = replace(whole, token="ps-half", written_at=NOW, elements=whole.elements[:2])
+    second = replace(first, token="ps-other", elements=whole.elements[2:])
+    assert restored(store, tmp_path / "copy.db", whole, first, second) == []
+    live = seen(store, attempts.arrays, **ME, intents=[Intent.INTENDED, Intent.SENDING])
+    assert {(one.token, one.intent) for one in live} == {
+        ("ps-half", Intent.SENDING),
+        ("ps-other", Intent.SENDING),
+    }
+    assert check.check(store) == []
+
+
+@FILES
 def test_array_of_unknown_runs_is_told(store: Store, tmp_path: Path) -> None:
     backup.back_up(store, tmp_path / "copy.db")
     submit(store, 3)
