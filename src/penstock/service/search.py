@@ -31,7 +31,7 @@ def here(arrays: Path, settled: set[str]) -> Iterator[Found]:
                 path = folder / name
                 try:
                     written_at = moment(path.stat().st_mtime)
-                    yield _of_manifest(folder.name, path.read_text(), written_at)
+                    yield of_manifest(folder.name, path.read_text(), written_at)
                     break
                 except (FileNotFoundError, NotADirectoryError, *WRONG):
                     continue
@@ -112,10 +112,11 @@ def _read(transport: Transport, some: Sequence[tuple[str, str, datetime]]) -> It
         if one.code != 0:
             raise TransportError(f"{path} cannot be read: {one.err.strip()}")
         with contextlib.suppress(*WRONG):
-            yield _of_manifest(token, one.out, written_at)
+            yield of_manifest(token, one.out, written_at)
 
 
-def _of_manifest(token: str, text: str, written_at: datetime) -> Found:
+def of_manifest(token: str, text: str, written_at: datetime) -> Found:
+    """Return what a manifest says; raise one of ``WRONG`` where it is none of ours."""
     lines = text.split("\n")
     size = int(json.loads(lines[0])["size"])
     entries = [json.loads(line) for line in lines[size + 1 : 2 * size + 1]]

@@ -2,7 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 
+from penstock.clock import moment
 from penstock.errors import NotFoundError
 from penstock.transport.protocol import Tail
 from penstock.wire import place
@@ -105,11 +107,19 @@ class StaleFiles(MemoryFiles):
         self._clock = clock
         self._listed: dict[str, tuple[float, list[tuple[int, int, str]]]] = {}
         self._moved: dict[str, str] = {}
+        self.written: dict[str, datetime] = {}
+
+    def put(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
+        """Write a file, and note when."""
+        super().put(path, data, mode=mode)
+        self.written[path] = moment(self._clock())
 
     def rename(self, old: str, new: str) -> None:
         """Rename a file; who has listed its old name still reads it."""
         super().rename(old, new)
         self._moved[old] = new
+        if old in self.written:
+            self.written[new] = self.written.pop(old)
 
     def now_at(self, path: str) -> str:
         """Return the name that a file now has."""

@@ -50,9 +50,9 @@ class InMemory(SQLite):
     def __init__(self, template: Path) -> None:
         super().__init__(template.with_name("penstock.db"), 0)
         self._uri = f"file:/penstock-{next(self._count)}?vfs=memdb"
-        self._kept = sqlite3.connect(self._uri, uri=True)
+        self.kept = sqlite3.connect(self._uri, uri=True)
         with closing(sqlite3.connect(template)) as whole:
-            whole.backup(self._kept)
+            whole.backup(self.kept)
 
     def identity(self) -> tuple[int, ...]:
         """Return what is always the same: nobody replaces it."""
@@ -66,7 +66,7 @@ class InMemory(SQLite):
 
     def close(self) -> None:
         """Forget it."""
-        self._kept.close()
+        self.kept.close()
 
 
 class FaultyStore(Store):

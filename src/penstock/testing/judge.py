@@ -20,6 +20,21 @@ BY_WORD: dict[str, End] = {
 }
 WITHDRAWN: set[End] = {("cancelled", "withdrawn"), ("cancelled", "user")}
 
+# What the store says, of each run, and why.
+OVER_RUNS = "SELECT id FROM run WHERE state IN ('completed', 'failed', 'cancelled')"
+ROWS = (
+    "SELECT run.id, run.uid, run.state, coalesce(run.cause, ''), coalesce(token, ''),"
+    " coalesce(idx, -1), EXISTS (SELECT 1 FROM directive"
+    " WHERE run_id = run.id AND verb = 'cancel'),"
+    " coalesce(intent, '') FROM run LEFT JOIN attempt"
+    " ON attempt.run_id = run.id AND attempt.number = run.attempt"
+    " LEFT JOIN job_array ON job_array.id = array_id ORDER BY run.id"
+)
+SEEN = (
+    "SELECT run_id, source, at, word, evidence.detail FROM evidence"
+    " JOIN attempt ON attempt.id = attempt_id ORDER BY evidence.id"
+)
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -19,7 +19,7 @@ from penstock.model.evidence import Evidence, Exit, Known, Poll, Task, Transitio
 from penstock.model.run import Array
 from penstock.model.state import Cause, Kind, State
 from penstock.planning import ending, reconcile
-from penstock.reconciler import cycle, observe, over, send
+from penstock.reconciler import cycle, mark, observe, over, send
 from penstock.reconciler.cycle import Report
 from penstock.reconciler.world import World
 from penstock.scheduler import parse, reply
@@ -96,6 +96,10 @@ def _by_any_record(known: Known, seen: Evidence) -> Transition | None:
 def _policy(**changed: object) -> Mutation:
     honest = World.__dict__["policy"].fget
     return _put(World, "policy", property(lambda self: replace(honest(self), **changed)))
+
+
+def _no_mark(*_args: object, **_more: object) -> int:
+    return 0
 
 
 def _first_number(answer: Finished) -> int:
@@ -175,6 +179,7 @@ MUTATIONS: dict[str, Mutation] = {
     "limit-is-refused": _submit_with(LimitReached, Refused),
     "half-an-id-believed": _put(reply, "job", _first_number),
     "fence-not-checked": _put(lease, "check_fence", _no_fence),
+    "older-copy-believed": _put(mark, "read", _no_mark),
     "claim-ignored": _all(_RESEND, _put(runners, "CLAIMS", False)),
     "fenced-runner-records": _put(runners, "FENCES", False),
     "unsealed-record-believed": _put(reconcile, "_by_record", _by_any_record),

@@ -24,7 +24,7 @@ from penstock.reconciler import send
 from penstock.reconciler.cycle import cycle
 from penstock.settings import Settings
 from penstock.store import directives, resolutions, submissions
-from penstock.testing import draw
+from penstock.testing import copies, draw, judge
 from penstock.testing.draw import USER
 from penstock.testing.factories import make_new_submission
 from penstock.testing.files import StaleFiles
@@ -69,12 +69,14 @@ class History:
         self.began_at = self.cluster.now
         self.chaos_until = self.began_at + self.odds.chaos_s
         self.memory = InMemory(template(folder))
+        self.copies = copies.Copies(self.memory, seed)
         settings = settings_of(folder, self.odds.lost_after_s, self.odds.record_grace_s)
         self.hosts = [self._host(name, settings) for name in ("one", "two")]
         path = folder / "penstock.db"
         self.store = FaultyStore(path, self.cluster.clock, memory=self.memory)  # as others open it
         self.tokens: list[str] = []  # all that were given to arrays
         self.rejected: set[str] = set()  # those that sbatch refused for good
+        self.cancels: set[int] = set()  # runs that were asked to be cancelled, in any copy
         self.is_peace = False
         self.acting: list[Host] = []
         self.decided: dict[int, tuple[float, float]] = {}  # between when a run's end was written
@@ -131,6 +133,7 @@ class History:
         """Crash at a failpoint, or be suspended there while another reconciler acts."""
         if not self._is_chaos():
             return
+        self.copies.make()
         at = self.of_trips.random()
         crash = self.odds.crash * (draw.SENDING if name in draw.WHEN_SENDING else 1)
         if at < crash and self._happens():
@@ -161,6 +164,7 @@ class History:
         for host in self.hosts:
             host.end()
         self.store.close()
+        self.copies.close()
         self.memory.close()
         return self.outcome
 
@@ -174,10 +178,20 @@ class History:
                 nights.remove(min(nights))
                 self._night()
             self.cluster.advance(self.random.choice([1, 5, 20, 60, 300]))
+            if self.copies.is_due() and self._happens():
+                self._put_back()
             self._cycle(self.random.choice([*self.hosts[:1] * 4, self.hosts[1]]))
             if self.random.random() < self.odds.mischief and self._happens():
                 self._mischief()
         self._peace()
+
+    def _put_back(self) -> None:
+        self._tell("an older copy of the store is put in its place")
+        self.copies.put_back()
+        with self.store.read() as view:
+            over = {run for (run,) in view.execute(judge.OVER_RUNS)}
+        self.decided = {run: at for run, at in self.decided.items() if run in over}
+        self.told = {run: at for run, at in self.told.items() if run in over}
 
     def _night(self) -> None:
         """Let things go on while nobody looks; the trouble lasts as much longer."""
@@ -228,7 +242,9 @@ class History:
             host.begin()
         except PenstockError as error:
             self._tell(f"{host.name}: {type(error).__name__}: {error.what}")
-            if self.is_peace or "bug" in error.hint:
+            if copies.is_older(error):
+                copies.take_up(self.store, self.transport, self.files, self.cluster.site.name)
+            elif self.is_peace or "bug" in error.hint:
                 self.outcome.errors.append(f"{type(error).__name__}: {error}")
         else:
             is_whole = not report.is_other
@@ -242,7 +258,7 @@ class History:
     def _after(self, began_at: float, *, is_whole: bool) -> None:
         """Note what has ended, and close arrays as ``reconciler.fold`` does with files."""
         with self.store.read() as view:
-            for (run,) in view.execute(f"SELECT id FROM run WHERE state IN {_OVER}"):  # noqa: S608
+            for (run,) in view.execute(judge.OVER_RUNS):
                 self.decided.setdefault(run, (began_at, self.cluster.now))
                 if is_whole:
                     self.told.setdefault(run, self.cluster.now)
@@ -266,6 +282,7 @@ class History:
     def _ask_cancel(self) -> None:
         run = self.random.randint(1, self.outcome.runs)
         self._tell(f"run {run} shall be cancelled")
+        self.cancels.add(run)
         with self.store.write() as tx:
             directives.insert(
                 tx, directives.CANCEL, [run], user=USER.name, now=self.cluster.clock.now()
@@ -328,19 +345,18 @@ class History:
         for token in self.tokens:
             if len(jobs := self.cluster.jobs_of(token)) > 1:
                 outcome.doubled.append(f"{token} was sent as jobs {sorted(jobs)}")
-
         if outcome.rpcs > (most := outcome.budget(len(self.tokens))):
             outcome.costly.append(f"{outcome.rpcs} RPCs, where {most} are allowed")
 
     def _rows(self) -> list[Verdict]:
         with self.store.read() as view:
-            return [self._verdict(row) for row in view.execute(_ROWS)]
+            return [self._verdict(row) for row in view.execute(judge.ROWS)]
 
     def evidence(self) -> list[str]:
         """Return what the store believes of each run and why, and what a witness saw."""
         with self.store.read() as view:
-            rows = list(view.execute(_ROWS))
-            seen = list(view.execute(_SEEN))
+            rows = list(view.execute(judge.ROWS))
+            seen = list(view.execute(judge.SEEN))
         lines = []
         for run, _, state, cause, token, index, _, intent in rows:
             lines.append(f"run {run} {state}/{cause} in {token} {index} ({intent})")
@@ -371,26 +387,11 @@ class History:
             segments=tuple(self.cluster.segments(token, index)) if token else (),
             is_withdrawn=self.cluster.was_withdrawn(token, index),
             is_rejected=token in self.rejected,
-            is_asked=bool(asked),
+            is_asked=bool(asked) or run in self.cancels,
             has_accounting=self.cluster.site.has_accounting,
             uid=USER.uid,
             slack_s=self.odds.stale_s + 1,
         )
-
-
-_OVER = "('completed', 'failed', 'cancelled')"
-_ROWS = (
-    "SELECT run.id, run.uid, run.state, coalesce(run.cause, ''), coalesce(token, ''),"
-    " coalesce(idx, -1), EXISTS (SELECT 1 FROM directive"
-    " WHERE run_id = run.id AND verb = 'cancel'),"
-    " coalesce(intent, '') FROM run LEFT JOIN attempt"
-    " ON attempt.run_id = run.id AND attempt.number = run.attempt"
-    " LEFT JOIN job_array ON job_array.id = array_id ORDER BY run.id"
-)
-_SEEN = (
-    "SELECT run_id, source, at, word, evidence.detail FROM evidence"
-    " JOIN attempt ON attempt.id = attempt_id ORDER BY evidence.id"
-)
 
 
 def history(seed: int, folder: Path, only: Collection[int] | None = None) -> Outcome:

@@ -55,6 +55,13 @@ def test_history_does_not_depend_on_the_process(tmp_path: Path) -> None:
     assert stories[0] == stories[1]
 
 
+def test_older_copies_are_put_back_and_refused(tmp_path: Path) -> None:
+    """With the guard taken away one of the same histories fails: ``older-copy-believed``."""
+    told = "\n".join("\n".join(history(seed, tmp_path).story) for seed in range(5))
+    assert "an older copy of the store is put in its place" in told
+    assert "is older than what was sent from it" in told
+
+
 @pytest.mark.parametrize("seed", KEPT)
 def test_seed_that_failed_once_is_right(seed: int, tmp_path: Path) -> None:
     assert history(seed, tmp_path).problems == []
