@@ -282,7 +282,8 @@ class History:
     def _ask_cancel(self) -> None:
         run = self.random.randint(1, self.outcome.runs)
         self._tell(f"run {run} shall be cancelled")
-        self.cancels.add(run)
+        if run not in self.decided:
+            self.cancels.add(run)
         with self.store.write() as tx:
             directives.insert(
                 tx, directives.CANCEL, [run], user=USER.name, now=self.cluster.clock.now()
