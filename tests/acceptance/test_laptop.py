@@ -69,9 +69,9 @@ def ran_out(laptop: Laptop) -> bool:
 
 
 # The requests of a submit of two arrays, then those of two looks: the second begins with the folds.
-SUBMIT = 14
-LOOKS = {SUBMIT + 1: "gather", SUBMIT + 2: "run", SUBMIT + 3: "gather"}
-METRICS, FOLD = SUBMIT + 1, SUBMIT + 3
+SUBMIT = 17
+LOOKS = dict(enumerate(["get", "gather", "run", "get", "gather"], SUBMIT + 1))
+METRICS, FOLD = SUBMIT + 2, SUBMIT + 5
 SHORT = {"ssh.connected:1", f"ssh.answered:{METRICS}", f"ssh.asking:{FOLD}", f"ssh.answered:{FOLD}"}
 POINTS = ["ssh.connected:1"] + [
     f"ssh.{name}:{count}" for name in ("asking", "answered") for count in range(1, FOLD + 1)
@@ -116,6 +116,7 @@ def test_killed_at_any_request_of_a_whole_sweep_all_is_done_once(
 
 
 def test_several_arrays_cost_two_commands_in_an_interval(laptop: Laptop) -> None:
+    """And a new process one more: what was sent last, which the next looks of it know."""
     site = laptop.site
     site("submit", "--cluster", "big", site.write("s.yaml", laptop.sweep()))
     submitted = laptop.asked()
@@ -125,7 +126,7 @@ def test_several_arrays_cost_two_commands_in_an_interval(laptop: Laptop) -> None
     for stand in ("ended", "folded"):
         site("tick")
         assert intents(site) == [stand] * 2
-    assert laptop.asked()[len(submitted) :] == ["gather", "run"] * 2
+    assert laptop.asked()[len(submitted) :] == ["get", "gather", "run"] * 2
 
 
 # --- a daemon
@@ -141,6 +142,7 @@ def test_daemon_brings_a_sweep_to_its_end_over_a_connection_that_is_cut(laptop: 
         site.until(lambda: laptop.asked().count("gather") > 1, "looks of the daemon")
         laptop.proxy.cut()
         site.until(lambda: set(intents(site)) == {"folded"}, "the fold")
+    assert laptop.asked().count("get") <= 3, "the mark is read by each process, not at each look"
     assert laptop.proxy.connections == 2, "it came back"
     laptop.is_right()
 

@@ -104,7 +104,7 @@ def test_files_are_few_when_all_is_over(trained: Site) -> None:
         found = (trained.root / ".penstock" / "arrays").glob("*/*")
         return {path.name for path in found}
 
-    assert trained.json("tick") == {"other": None, "sent": [], "ended": 0}
+    assert trained.json("tick") == {"other": None, "sent": [], "ended": 0, "too_soon": []}
     assert names() <= {"manifest.ended", "script.sh", "slurm.log", "spools.zip", "logs.zip"}
 
 

@@ -36,7 +36,8 @@ def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
         yield ModelTransport(Model(Site()), files=LocalTransport())
     else:
         server: Sshd = request.getfixturevalue("server")
-        session = make_session(server.cluster(), server.folder / "state")
+        # A state of its own: so many connections in a row would be held back.
+        session = make_session(server.cluster(), server.folder / secrets.token_hex(4))
         yield SshTransport(session, "big")
         session.close()
 

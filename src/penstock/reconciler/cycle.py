@@ -68,7 +68,7 @@ def cycle(
     """
     report = Report()
     who = {"user": world.user, "cluster": world.cluster}
-    sent = mark.read(world.transport, world.settings.home, **who)
+    sent = mark.known(world)
     fence = lease.take(
         world.store,
         **who,
@@ -87,6 +87,7 @@ def cycle(
         _steps(world, fence, report, look=look, plan=will_plan, limits=limits)
     finally:
         lease.release(world.store, **who, holder=world.holder, fence=fence)
+    world.memory.left_at = report.sent[-1].fence if report.sent else fence
     return report
 
 

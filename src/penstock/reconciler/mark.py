@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 
 from penstock.errors import NotFoundError, StoreError
+from penstock.reconciler.world import World
+from penstock.store import lease
 from penstock.transport.protocol import Transport
 
 
@@ -32,6 +34,18 @@ def read(transport: Transport, home: Path, *, user: str, cluster: str) -> int:
     except NotFoundError:
         return 0
     return _fence(file, data)[1]
+
+
+def known(world: World) -> int:
+    """Return the mark; far away it costs a command, so not where nobody acted since this process.
+
+    Then the store is as this process left it, and no copy of before.
+    """
+    who = {"user": world.user, "cluster": world.cluster}
+    left_at = world.memory.left_at
+    if world.is_far and left_at is not None and lease.fence(world.store, **who) == left_at:
+        return left_at
+    return read(world.transport, world.settings.home, **who)
 
 
 def here(home: Path) -> dict[tuple[str, str], int]:

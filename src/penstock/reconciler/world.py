@@ -22,6 +22,7 @@ class Memory:
     """What a process remembers of its cycles: to spare work, and to wait no longer than it must."""
 
     told_under: int | None = None  # the fence under which it told runners all that is over
+    left_at: int | None = None  # the fence of its last cycle, when that was over
     # By attempt: since when nobody knows how it stands, and when this process saw that it is so.
     missed: dict[int, tuple[datetime, float]] = field(default_factory=dict)
 

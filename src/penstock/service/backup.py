@@ -38,11 +38,15 @@ def check(project: Project) -> list[str]:
 
 
 def _since(project: Project) -> Iterator[str]:
-    """Yield what was sent and the store does not know: it is a copy of before."""
+    """Yield what was sent and the store does not know, where it is a copy of before.
+
+    One that was put back in order need not know what was submitted since.
+    """
     given = recovery.fences(project.store)
     marks = mark.here(project.settings.home)
-    if any(given.get(key, 0) < fence for key, fence in marks.items()):
-        yield lease.older(project.store.name)
+    if all(given.get(key, 0) >= fence for key, fence in marks.items()):
+        return
+    yield lease.older(project.store.name)
     there = search.folders(project.settings.home / "arrays")  # before the store: files come later
     known = recovery.tokens(project.store)
     for folder in there:

@@ -64,6 +64,13 @@ def take(  # noqa: PLR0913  who takes it, for how long, and what must be known b
     return fence
 
 
+def fence(store: Store, *, user: str, cluster: str) -> int | None:
+    """Return the fence as it is; None: nobody ever had the lease."""
+    with store.read() as view:
+        found = view.one("SELECT fence FROM lease" + _OF, (user, cluster))
+    return found[0] if found else None
+
+
 def renew(store: Store, *, user: str, cluster: str, fence: int) -> bool:
     """Say that the holder lives; return False where another has taken the lease."""
     with store.write() as tx:
