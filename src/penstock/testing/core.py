@@ -151,8 +151,9 @@ class Core:
             job.become(index)
             self.add(job)
             return job
+        number = self.take_id()  # first: where none is free nothing has changed
         job.drop({index}) if job.rest[0] != index else job.pop()
-        task = job.task(self.take_id(), index)
+        task = job.task(number, index)
         job.eligible_at = None  # seen on 22.05: what stays behind is not eligible any more
         self.add(task)
         self.pending[task.id] = task

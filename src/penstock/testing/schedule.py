@@ -4,7 +4,7 @@ Greedy: in order of tier and priority, each starts where it fits; there are no r
 large job can starve behind small ones, where a real backfill would hold nodes for it.
 """
 
-from penstock.testing.core import Core
+from penstock.testing.core import Core, SlurmError
 from penstock.testing.jobs import COMPLETED, ENDS, RUNNING, Job
 from penstock.testing.life import needs, preempt, start
 
@@ -93,7 +93,10 @@ def _start_some(core: Core, job: Job) -> bool:
         nodes = fit(core, job)
         if nodes is None:
             return False
-        task = job if job.rest is None else core.split(job, job.rest[0])
+        try:
+            task = job if job.rest is None else core.split(job, job.rest[0])
+        except SlurmError:  # no id is free
+            return False
         start(core, task, nodes)
         if task is job:
             return True
