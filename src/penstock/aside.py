@@ -46,7 +46,7 @@ def _linked(aside: Path, path: Path) -> bool:
         os.link(aside, path)
     except OSError as error:
         if error.errno in NO_LINKS:
-            os.replace(aside, path)  # noqa: PTH105
+            os.replace(aside, path)  # noqa: PTH105  renames are os here
             return True
         # An NFS server's answer may be lost and the call repeated: then the name exists, by us.
         with aside.open() as file:  # to open it asks the server
@@ -66,7 +66,7 @@ def clear(path: Path, text: bytes) -> None:
     """
     away = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with contextlib.suppress(FileNotFoundError):
-        os.rename(path, away)  # noqa: PTH104
+        os.rename(path, away)  # noqa: PTH104  renames are os here
         if away.read_bytes() != text:
             with contextlib.suppress(OSError):
                 os.link(away, path)

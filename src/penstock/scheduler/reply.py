@@ -10,9 +10,8 @@ import re
 from penstock.errors import LimitReached, NoRoom, Refused, SchedulerError, SchedulerMissing, Unsure
 from penstock.transport.protocol import Finished
 
-JOB_ID = re.compile(
-    r"(?:Submitted batch job )?(\d+)(?:(?:;| on cluster )([\w.-]+))?", re.ASCII
-)  # the second is the cluster
+# The id, and maybe the cluster.
+JOB_ID = re.compile(r"(?:Submitted batch job )?(\d+)(?:(?:;| on cluster )([\w.-]+))?", re.ASCII)
 FAILED = re.compile(r"(?:Batch job submission failed|allocation failure): (.*)")
 SAID = re.compile(r"sbatch: (?:error: |fatal: )?")
 

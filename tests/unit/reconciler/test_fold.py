@@ -10,11 +10,8 @@ from penstock.errors import Lost
 from penstock.failpoint import Tripped
 from penstock.model.run import Intent
 from penstock.reconciler.cycle import cycle
-from penstock.reconciler.world import World
-from penstock.scheduler.slurm import SlurmScheduler
 from penstock.store import attempts, submissions
-from penstock.store.connection import open_store
-from penstock.testing.factories import make_new_submission, make_settings
+from penstock.testing.factories import make_new_submission
 from penstock.testing.jobs import Plan
 from penstock.testing.model import Cluster
 from penstock.testing.site import Site
@@ -22,6 +19,7 @@ from penstock.testing.transport import ModelTransport
 from penstock.transport.local import LocalTransport
 from penstock.transport.protocol import Finished, Gathered, Wanted
 from penstock.wire import place, spool
+from tests.world import make_world
 
 
 def told(token: str, index: int, restart: int = 0) -> bytes:
@@ -63,18 +61,7 @@ class Sweep:
         self.cluster = Cluster(Site(max_array_size=2))
         self.cluster.behave = lambda _: Plan(duration_s=10_000, on_term_s=0)
         self.transport = Counted(self.cluster)
-        self.world = World(
-            settings=make_settings(folder),
-            store=open_store(
-                f"sqlite:///{folder / 'penstock.db'}", create=True, clock=self.cluster.clock
-            ),
-            scheduler=SlurmScheduler(self.transport, clock=self.cluster.clock),
-            transport=self.transport,
-            clock=self.cluster.clock,
-            user="alice",
-            uid=1001,
-            alias=alias,
-        )
+        self.world = make_world(folder, self.transport, alias=alias)
         with self.world.store.write() as tx:
             new = make_new_submission(cluster=self.world.cluster)
             runs = [(0, submissions.params({"n": n})) for n in range(10)]

@@ -12,17 +12,16 @@ from penstock.model.run import Array, Intent
 from penstock.planning.reconcile import waiting
 from penstock.reconciler import over
 from penstock.reconciler.cycle import cycle
-from penstock.reconciler.world import Memory, World
-from penstock.scheduler.slurm import SlurmScheduler
+from penstock.reconciler.world import Memory
 from penstock.store import attempts, submissions
-from penstock.store.connection import open_store
-from penstock.testing.factories import make_new_submission, make_settings
+from penstock.testing.factories import make_new_submission
 from penstock.testing.jobs import Plan
 from penstock.testing.model import Cluster
 from penstock.testing.site import Site
 from penstock.testing.transport import ModelTransport
 from penstock.wire import over as told
 from penstock.wire import place
+from tests.world import make_world
 
 
 class Fails(ModelTransport):
@@ -47,17 +46,7 @@ class Here:
         self.cluster = Cluster(Site(min_job_age_s=300))
         self.cluster.behave = lambda _: Plan(duration_s=10_000, on_term_s=0)
         self.transport = Fails(self.cluster)
-        self.world = World(
-            settings=make_settings(folder),
-            store=open_store(
-                f"sqlite:///{folder / 'penstock.db'}", create=True, clock=self.cluster.clock
-            ),
-            scheduler=SlurmScheduler(self.transport, clock=self.cluster.clock),
-            transport=self.transport,
-            clock=self.cluster.clock,
-            user="alice",
-            uid=1001,
-        )
+        self.world = make_world(folder, self.transport)
         self._submit()
         cycle(self.world)
         self.cluster.advance(60)

@@ -13,15 +13,13 @@ from penstock.model.spec import Request
 from penstock.planning import sweep
 from penstock.reconciler import mark
 from penstock.reconciler.cycle import cycle
-from penstock.reconciler.world import World
-from penstock.scheduler.slurm import SlurmScheduler
 from penstock.store import attempts, lease, submissions
-from penstock.store.connection import open_store
-from penstock.testing.factories import make_new_submission, make_settings, make_stage, make_sweep
+from penstock.testing.factories import make_new_submission, make_stage, make_sweep
 from penstock.testing.model import Cluster
 from penstock.testing.site import Site
 from penstock.testing.transport import Fault, ModelTransport
 from penstock.transport.protocol import Tail
+from tests.world import make_world
 
 
 class Here:
@@ -30,16 +28,7 @@ class Here:
     def __init__(self, folder: Path) -> None:
         self.cluster = Cluster(Site(min_job_age_s=300))
         self.transport = ModelTransport(self.cluster)
-        url = f"sqlite:///{folder / 'penstock.db'}"
-        self.world = World(
-            settings=make_settings(folder),
-            store=open_store(url, create=True, clock=self.cluster.clock),
-            scheduler=SlurmScheduler(self.transport, clock=self.cluster.clock),
-            transport=self.transport,
-            clock=self.cluster.clock,
-            user="alice",
-            uid=1001,
-        )
+        self.world = make_world(folder, self.transport)
 
     def submit(self, runs: int, request: Request | None = None) -> None:
         """Store runs."""
