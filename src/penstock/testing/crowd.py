@@ -51,8 +51,10 @@ def crowd(folder: Path, *, lasts_s: float, url: str = "", seed: int = 0) -> Outc
     member.prepare(folder, store, url)
     outcome = Outcome()
     members = {number: _start(folder, url, number) for number in range(len(ROLES))}
-    draw, end = random.Random(seed), time.monotonic() + lasts_s
+    draw = random.Random(seed)
     try:
+        _await_all(folder, members, outcome)
+        end = time.monotonic() + lasts_s
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, KILL_EVERY_S))
             _see(members, outcome)
@@ -83,6 +85,20 @@ def _start(folder: Path, url: str, number: int) -> "subprocess.Popen[bytes]":
     )
 
 
+def _await_all(
+    folder: Path, members: "dict[int, subprocess.Popen[bytes]]", outcome: Outcome
+) -> None:
+    """Wait until each has noted something: on a machine that is busy they take long to begin."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end and not all(
+        any(_notes(folder / f"notes.{number}")) for number in members
+    ):
+        _see(members, outcome)
+        if outcome.errors:
+            return
+        time.sleep(0.1)
+
+
 def _see(members: "dict[int, subprocess.Popen[bytes]]", outcome: Outcome) -> None:
     for number, one in members.items():
         if one.poll():
@@ -108,7 +124,7 @@ def judge(folder: Path, store: Store, outcome: Outcome) -> None:
 
 
 def _notes(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text().splitlines():
+    for line in path.read_text().splitlines() if path.exists() else ():
         try:
             yield json.loads(line)
         except ValueError:
