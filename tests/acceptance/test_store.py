@@ -170,6 +170,20 @@ def test_copy_of_before_the_submission_names_what_it_does_not_know(local: Site) 
     assert times(local) == 6
 
 
+def test_store_that_is_begun_anew_knows_that_there_was_another(local: Site) -> None:
+    assert "there was a store" not in local("init").stderr
+    local.finish(sweep(local))
+    store(local).unlink()
+    assert "there was a store" in local("init").stderr
+    assert "begun anew" in local("submit", local.write("sweep.yaml", sweep(local))).stderr
+    for _ in range(3):
+        local("tick", code=6)  # looks that fail make the next ones rarer
+    assert "does not know the runs of 1 array" in local("store", "restore", "--yes").stderr
+    local("watch")  # it sends what waits, and not only when the next look would have been
+    assert [run["state"] for run in local.json("runs")] == ["completed"] * 3
+    assert times(local) == 6
+
+
 def test_restore_asks_and_names_what_is_missing(local: Site) -> None:
     assert "--yes" in local("store", "restore", "nothing.db", code=2).stderr
     assert "no backup" in local("store", "restore", "nothing.db", "--yes", code=5).stderr

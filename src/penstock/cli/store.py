@@ -11,6 +11,7 @@ from penstock.cli.text import count, size
 from penstock.errors import EXIT_CODES, StoreError, UsageError
 from penstock.service import backup as service
 from penstock.service import move
+from penstock.service.upkeep import Upkeep
 
 app = typer.Typer(
     help="Check the store, copy it, put a copy back, move it.",
@@ -139,4 +140,5 @@ def restore(
         )
     for words in service.search_elsewhere(opened):
         output.warn(f"{words}\n  it is searched for what was sent since, before anything is sent")
+    Upkeep(opened).hurry()  # its looks may have failed for long
     output.note("`penstock tick` brings it up to date")

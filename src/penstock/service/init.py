@@ -7,6 +7,7 @@ from pathlib import Path
 
 from penstock.clock import SystemClock
 from penstock.errors import SettingsError
+from penstock.reconciler import mark
 from penstock.service import move
 from penstock.settings import Settings
 from penstock.settings.files import PROJECT_FILE, load
@@ -52,6 +53,7 @@ def init(folder: Path) -> Created:
             hint="`penstock init FOLDER` with one of your own, on storage that compute nodes see",
         ) from error
     notes += _older(settings)
+    notes += _begun_anew(settings)
     open_store(settings.store_url, journal=settings.journal, create=True).close()
     return Created(settings, is_new, notes)
 
@@ -64,6 +66,17 @@ def _older(settings: Settings) -> tuple[str, ...]:
     done = move.migrate(settings, SystemClock(), or_none=True)
     return (
         (f"the store was of an older Penstock; as it was it lies in {done.backup}",) if done else ()
+    )
+
+
+def _begun_anew(settings: Settings) -> tuple[str, ...]:
+    """Say what to do where a store was removed that had sent something."""
+    file = Store(settings.store_url).dialect.path
+    if file is None or file.exists() or not mark.here(settings.home):
+        return ()
+    return (
+        f"there was a store in {settings.home}, and what was sent from it is not in this new one: "
+        "put the old one back, or a backup, or let `penstock store restore` look it up by its files",
     )
 
 

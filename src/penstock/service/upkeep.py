@@ -106,8 +106,12 @@ class Upkeep:
 
     def quicken(self, wait_s: float) -> None:
         """Let the next look come no later than so long after the last: something was just asked."""
-        pace = read_pace(self.path)
-        write_pace(self.path, replace(pace, wait_s=min(pace.wait_s, wait_s)))
+        _quicken(self.path, wait_s)
+
+    def hurry(self) -> None:
+        """Let the next look come at once, here and at each other cluster."""
+        for name in ("", *self.project.settings.clusters):
+            _quicken(self._path(self.project.state_of(name)) if name else self.path, 0)
 
     @property
     def path(self) -> Path:
@@ -124,6 +128,11 @@ class Upkeep:
         now = self.project.clock.now()
         bounds = (settings.poll_s, max(settings.poll_s, settings.poll_max_s))
         return after(last, now, changed=changed, failed=failed, bounds_s=bounds, took_s=took_s)
+
+
+def _quicken(path: Path, wait_s: float) -> None:
+    pace = read_pace(path)
+    write_pace(path, replace(pace, wait_s=min(pace.wait_s, wait_s)))
 
 
 def _live(project: Project) -> set[str]:

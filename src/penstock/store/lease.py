@@ -18,7 +18,10 @@ OLDER = (
 
 def older(name: str) -> str:
     """Say that a store is older than what was sent."""
-    return f"the store {name} is older than what was sent from it: a copy of before has its place"
+    return (
+        f"the store {name} is older than what was sent from it: a copy of before, or one begun "
+        "anew, has its place"
+    )
 
 
 def take(  # noqa: PLR0913  who takes it, for how long, and what must be known by then
