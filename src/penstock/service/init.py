@@ -74,10 +74,8 @@ def _begun_anew(settings: Settings) -> tuple[str, ...]:
     file = Store(settings.store_url).dialect.path
     if file is None or file.exists() or not mark.here(settings.home):
         return ()
-    return (
-        f"there was a store in {settings.home}, and what was sent from it is not in this new one: "
-        "put the old one back, or a backup, or let `penstock store restore` look it up by its files",
-    )
+    was = f"there was a store in {settings.home}, and what was sent from it is not in this new one"
+    return (f"{was}: put it back, or let `penstock store restore` look that up by its files",)
 
 
 def _notes(folder: Path) -> list[str]:
