@@ -53,7 +53,7 @@ def test_sweep_over_the_largest_array_is_sent_in_parts(own: Site, parts: OwnSlur
 
 
 def kernel_limits_memory() -> str:
-    """Return why a group of processes (cgroups, version 1) cannot be held to its memory; else ""."""
+    """Return why a group of processes (of cgroups 1) cannot be held to its memory; else ""."""
     group = Path("/sys/fs/cgroup/memory") / f"penstock-probe-{os.getpid()}"
     join = f"echo $$ > {group}/cgroup.procs && exec {TAKES_MUCH}"
     try:
