@@ -11,7 +11,12 @@ from penstock.errors import LimitReached, NoRoom, Refused, SchedulerError, Sched
 from penstock.transport.protocol import Finished
 
 # The id, and maybe the cluster.
-JOB_ID = re.compile(r"(?:Submitted batch job )?(\d+)(?:(?:;| on cluster )([\w.-]+))?", re.ASCII)
+JOB_ID = re.compile(
+    r"(?:Submitted batch job )?([1-9]\d*)(?:(?:;| on cluster )([\w.-]+))?", re.ASCII
+)
+LAST_ID = 2**32 - 3  # 32 bits, of which slurm.h keeps the last two numbers for itself
+# What a wrapper paints its lines with; within a number it would be a part of the answer.
+PAINT = re.compile(r"(?<!\d)\x1b\[[\d;]*[mK]|\x1b\[[\d;]*[mK](?!\d)", re.ASCII)
 FAILED = re.compile(r"(?:Batch job submission failed|allocation failure): (.*)")
 SAID = re.compile(r"sbatch: (?:error: |fatal: )?")
 
@@ -70,21 +75,27 @@ def job(answer: Finished, cluster: str = "") -> int:
     """Return the job id. Raises Refused, LimitReached, SchedulerMissing, Unsure.
 
     One id on stdout is believed whatever the exit code: a site's wrapper may fail after sbatch. It
-    has to be a whole line: of an answer that was cut, ``29`` may be the half of ``294``. With a
-    name beside it, it is a job of that cluster: another's may have the same id here.
+    has to be a whole line, in one of sbatch's two forms: of an answer that was cut, ``29`` may be
+    the half of ``294``, and a number in a table or a sentence may be anything. With a name beside
+    it, it is a job of that cluster: another's may have the same id here.
     """
     whole, _, cut = answer.out.rpartition("\n")
-    lines = [line.strip() for line in whole.splitlines()]
-    matches = [match for line in lines if (match := JOB_ID.fullmatch(line))]
+    matches = [match for line in whole.split("\n") if (match := _id(line))]
     found = {int(match[1]) for match in matches}
-    named = {match[2] for match in matches if match[2]}
-    if cluster and any(name.casefold() != cluster.casefold() for name in named):
+    named = {match[2].casefold() for match in matches if match[2]}
+    if cluster and named - {cluster.casefold()}:
         raise unsure(f"sbatch answered {answer.out.strip()!r}, and this cluster is {cluster}")
-    if len(found) == 1:
+    if len(found) == 1 and len(named) < 2:
         return found.pop()
-    if answer.code == 0 or found or JOB_ID.fullmatch(cut.strip()):
+    if answer.code == 0 or found or _id(cut):
         raise unsure(f"sbatch answered {answer.out.strip()!r}, which is no single job id")
     raise refusal(answer)
+
+
+def _id(line: str) -> re.Match[str] | None:
+    """Return an id with its cluster, where a line is one and nothing else."""
+    match = JOB_ID.fullmatch(PAINT.sub("", line).strip())
+    return match if match and int(match[1]) <= LAST_ID else None
 
 
 def refusal(answer: Finished) -> SchedulerError:

@@ -40,6 +40,15 @@ def refusals() -> list[str]:
         "1234\nSubmitted batch job 1234\n",
         "  1234  \n",
         "1234\nsite: project x has 1",
+        "1234\r\n",
+        "Submitted batch job 1234\r\nsite: bye\r\n",
+        "\x1b[32mSubmitted batch job 1234\x1b[0m\n",
+        "Submitted batch job \x1b[01;31m\x1b[K1234\x1b[m\x1b[K\n",
+        "\x1b[1m1234;penstock\x1b[0m\n",
+        "caf\ufffd: \ufffd\ufffd\n1234\n",  # bytes that are no UTF-8, as a transport reads them
+        "0\n1234\n",  # no job has the first
+        "4294967296\n1234\n",
+        "1234;penstock\nSubmitted batch job 1234 on cluster Penstock\n",
     ],
 )
 @pytest.mark.parametrize("code", [0, 1])
@@ -53,11 +62,49 @@ def test_job_takes_what_slurm_printed(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "out", ["", "ok\n", "1234\n1235\n", "12 34\n", "-5\n", "job 12\n", "12_3\n", "١٢\n"]
+    "out",
+    [
+        *("", "ok\n", "1234\n1235\n", "12 34\n", "-5\n", "job 12\n", "12_3\n", "١٢\n"),
+        # a table, or a sentence, with a number in it: of a job, or of anything
+        "JOBID  NAME\n   12  sweep\n",
+        "| JOBID | 12 |\n",
+        "+----+\n| 12 |\n+----+\n",
+        "NAME|sweep\nJOBID|12\n",
+        '{"job_id": 12}\n',
+        "12 PENDING\n",
+        "project x has used 80 % of 12\n",
+        "Job <12> is submitted to queue <batch>.\n",
+        "Submitted batch job 12.\n",
+        "sbatch: Submitted batch job 12\n",
+        "Submitted batch job 12 on cluster\n",
+        "Submitted batch job 12 on cluster x y\n",
+        "12;\n",
+        "12;x;y\n",
+        # several, or none that a job can have
+        *("12,13\n", "12-13\n", "12\n12;x\n13;x\n", "12;x\n12;y\n"),
+        *("0\n", "Submitted batch job 0\n", "012\n", "+12\n", "1e3\n", "1.5\n"),
+        *("4294967294\n", "4294967295\n", f"{2**32 + 12}\n", f"{2**64 + 12}\n", "9" * 40 + "\n"),
+        # garbage
+        *("\ufeff12\n", "12\0\n", "\ufffd12\n", "1\x1b[0m2\n", "12\x1b]0;title\x07\n"),
+        *("50%\r12\n", "12\r13\n", "x\u202812\n", "12\x0c13\n"),
+    ],
 )
 def test_job_without_one_id_is_unsure(out: str) -> None:
+    """It is looked up by its token then; a wrong id would be believed for good."""
     with pytest.raises(Unsure, match="no single job id"):
         reply.job(Finished(0, out, ""))
+
+
+@pytest.mark.parametrize("out", ["| JOBID | 12 |\n", "0\n", "Job <12> is submitted\n"])
+def test_table_of_a_wrapper_that_failed_is_unsure(out: str) -> None:
+    with pytest.raises(Unsure, match="sbatch failed"):
+        reply.job(Finished(1, out, "wrapper: it broke\n"))
+
+
+@pytest.mark.parametrize("number", [1, 67_043_328, 67_108_865, 2**32 - 3])
+def test_job_takes_the_id_of_any_cluster_of_a_federation(number: int) -> None:
+    """Its upper six bits are the cluster's."""
+    assert reply.job(Finished(0, f"{number}\n", "")) == number
 
 
 @pytest.mark.parametrize("out", ["8;elsewhere\n", "Submitted batch job 8 on cluster elsewhere\n"])
