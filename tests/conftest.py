@@ -5,11 +5,14 @@ import shlex
 import signal
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.own_slurm import OwnSlurm, own_slurm
 
 # A busy machine is no failure: examples have no deadline, pytest's own time-out ends what hangs.
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -70,6 +73,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("LEFT OUT", sep="=", yellow=True, bold=True)
     for (reason, folder), count in sorted(left_out.items()):
         terminalreporter.line(f"{count:5} of {folder}: {reason}", yellow=True)
+
+
+@pytest.fixture(scope="session")
+def parts() -> Iterator[OwnSlurm]:
+    """A Slurm of these tests alone, whose parts they may stop."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may start a Slurm")
+    with own_slurm() as own:
+        yield own
 
 
 def reason_of(report: pytest.TestReport) -> str:

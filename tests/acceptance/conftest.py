@@ -25,7 +25,7 @@ from filelock import FileLock
 
 from penstock.testing.forked import Start, forked
 from penstock.testing.places import as_user
-from tests.own_slurm import OwnSlurm, own_slurm
+from tests.own_slurm import OwnSlurm
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 90
@@ -287,15 +287,6 @@ def shared() -> Iterator[Path]:
 def slurm(request: pytest.FixtureRequest, shared: Path) -> Site:
     """A new project of alice, on the real Slurm."""
     return slurm_site(request.getfixturevalue("installed"), shared, "alice")
-
-
-@pytest.fixture(scope="session")
-def parts() -> Iterator[OwnSlurm]:
-    """A Slurm of these tests alone, whose parts they may stop."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may start a Slurm")
-    with own_slurm() as own:
-        yield own
 
 
 @pytest.fixture

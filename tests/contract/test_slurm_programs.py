@@ -3,122 +3,24 @@
 What differs is mended in the model. Each test says what was seen on a real 22.05.
 """
 
-import os
 import pwd
-import re
-import subprocess
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
-from penstock.testing.commands import answer
-from penstock.testing.model import Cluster, Plan, Process, Site
-from penstock.testing.places import as_user
+from penstock.testing.model import Plan
 from penstock.transport.protocol import Finished
-
-USER = "alice"
-SLEEP = "#!/bin/sh\n#SBATCH --mem=10M\n#SBATCH -o /dev/null\n#SBATCH --job-name=tok-1.label\n"
-
-
-class Slurm(Protocol):
-    env: dict[str, str]
-
-    def run(self, *argv: str, stdin: str = "", user: str = USER) -> Finished: ...
-    def wait(self, seconds: float) -> None: ...
-
-
-class Real:
-    def __init__(self) -> None:
-        self.env = {"SLURM_BITSTR_LEN": "0"}
-
-    def run(self, *argv: str, stdin: str = "", user: str = USER) -> Finished:
-        env = {"PATH": os.environ["PATH"], **self.env}
-        if "SLURM_CONF" in os.environ:
-            env["SLURM_CONF"] = os.environ["SLURM_CONF"]
-        done = subprocess.run(
-            argv,
-            input=stdin,
-            env=env,
-            cwd="/",
-            **as_user(user),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        return Finished(done.returncode, done.stdout, done.stderr)
-
-    def wait(self, seconds: float) -> None:
-        time.sleep(min(seconds, 1.0))
-
-
-class Model:
-    def __init__(self) -> None:
-        self.env = {"SLURM_BITSTR_LEN": "0"}
-        self.cluster = Cluster(Site())
-        self.cluster.behave = behave
-
-    def run(self, *argv: str, stdin: str = "", user: str = USER) -> Finished:
-        return answer(self.cluster, argv, stdin=stdin.encode(), env=self.env, user=user)
-
-    def wait(self, seconds: float) -> None:
-        self.cluster.advance(seconds)
-
-
-def behave(process: Process) -> Plan:
-    """Do what the script says: its last line is sleep N, exit N, kill -N $$ or true."""
-    words = process.job.options.script.decode().split("\n")[-2].split()
-    if words[0] == "exit":
-        return Plan(0.05, code=int(words[1]))
-    if words[0] == "kill":
-        return Plan(0.05, signal=int(words[1][1:]))
-    return Plan(float(words[1]) if words[0] == "sleep" else 0.05)
-
-
-@pytest.fixture(params=["model", pytest.param("real", marks=pytest.mark.slurm)])
-def slurm(request: pytest.FixtureRequest) -> Iterator[Slurm]:
-    chosen: Slurm = Model() if request.param == "model" else Real()
-    yield chosen
-    if request.param == "real":
-        chosen.run("scancel", "--me", "--name=tok-1.label")
-
-
-def submit(slurm: Slurm, last: str = "sleep 100", *options: str, user: str = USER) -> str:
-    done = slurm.run("sbatch", "--parsable", *options, stdin=f"{SLEEP}{last}\n", user=user)
-    assert done.code == 0, done.err
-    return done.out.strip()
-
-
-def neutral(line: str, job: str) -> str:
-    """Return a row with J for the job's id, where a field begins with it."""
-    return re.sub(rf"(^|\|){job}(?!\d)", r"\1J", line)
-
-
-def queue(slurm: Slurm, job: str, form: str = "%i|%T|%r", *more: str) -> list[str]:
-    done = slurm.run("squeue", "--me", "-h", "-t", "all", "-o", f"%F|{form}", *more)
-    assert done.code == 0, done.err
-    lines = [line.partition("|") for line in done.out.splitlines()]
-    return sorted(neutral(rest, job) for array, _, rest in lines if array == job)
-
-
-def history(slurm: Slurm, job: str, form: str, *more: str) -> list[str]:
-    done = slurm.run("sacct", "-nPX", "-j", job, "-o", form, *more)
-    assert done.code == 0, done.err
-    return [neutral(line, job) for line in done.out.splitlines()]
-
-
-def eventually(slurm: Slurm, find: Callable[[], object], wanted: object) -> None:
-    """Wait until an answer is as wanted."""
-    seen: list[object] = []
-    for _ in range(60):
-        seen.append(find())
-        if seen[-1] == wanted:
-            return
-        slurm.wait(1)
-    pytest.fail("\n".join(map(str, [f"wanted: {wanted}", *dict.fromkeys(map(str, seen))])))
+from tests.contract.programs import (
+    SLEEP,
+    USER,
+    Model,
+    Real,
+    Slurm,
+    eventually,
+    history,
+    queue,
+    submit,
+)
 
 
 def test_array_waits_as_one_row_and_its_tasks_start_apart(slurm: Slurm) -> None:

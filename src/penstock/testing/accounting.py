@@ -39,10 +39,13 @@ class Row:
     peak_mb: int | None = None
     step: tuple[str, int, int] | None = None  # state, code and signal of the batch step
     comment: str = ""
+    het: tuple[int, int] | None = None
 
     @property
     def job_id(self) -> str:
         """Return JobID."""
+        if self.het is not None:
+            return f"{self.het[0]}+{self.het[1]}"
         if self.array is None:
             return str(self.id)
         return f"{self.array}_{self.index}" if self.index is not None else self._rest_id()
@@ -86,6 +89,7 @@ def row_of(job: Job, **changes: object) -> Row:
         mem_mb=job.options.mem_mb or 100 * job.options.cpus,
         cpus=job.options.cpus,
         time_s=job.time_s,
+        het=job.het,
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 
@@ -115,7 +119,7 @@ class Accounting:
         Seen on 22.05: name "allocation", no task, until the rest arrives.
         """
         if not self.is_down:
-            guess = replace(row, name="allocation", array=None, index=None, rest="")
+            guess = replace(row, name="allocation", array=None, index=None, rest="", het=None)
             self.rows.setdefault(row.db, guess)
 
     def seen(self, now: float) -> list[Row]:

@@ -16,7 +16,8 @@ _NUMBERS = {
     "REQUEST_PARTITION_INFO": 2009, "REQUEST_JOB_INFO_SINGLE": 2021, "REQUEST_STATS_INFO": 2035,
     "REQUEST_JOB_USER_INFO": 2039, "REQUEST_ASSOC_MGR_INFO": 2043, "REQUEST_FED_INFO": 2049,
     "REQUEST_UPDATE_JOB": 3001, "REQUEST_SUBMIT_BATCH_JOB": 4003, "REQUEST_JOB_WILL_RUN": 4012,
-    "REQUEST_JOB_REQUEUE": 5023, "REQUEST_KILL_JOB": 5032, "REQUEST_PING": 1008,
+    "REQUEST_SUBMIT_BATCH_HET_JOB": 4028, "REQUEST_JOB_REQUEUE": 5023, "REQUEST_KILL_JOB": 5032,
+    "REQUEST_PING": 1008,
 }  # fmt: skip
 
 
@@ -123,12 +124,21 @@ def sacctmgr(call: Call) -> str:
     wanted = dict(word.split("=", 1) for word in words if "=" in word)
     rows = _qos(call) if entity.startswith("qos") else _assocs(call, wanted.get("user", ""))
     fields = [name.partition("%")[0] for name in wanted.get("format", "Account,User").split(",")]
+    for name in fields:
+        if not any(known.startswith(name.lower()) for known in _FIELDS):
+            raise Stop(1, f"Unknown field '{name.lower()}'\n")
     lines = [] if "noheader" in asked else ["|".join(fields)]
     lines += [
         "|".join(next((v for k, v in row.items() if k.startswith(f.lower())), "") for f in fields)
         for row in rows
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+_FIELDS = (
+    "cluster", "account", "user", "name", "qos", "defaultqos",
+    "maxsubmitjobs", "maxsubmitpu", "maxsubmitpa", "grpsubmit",
+)  # fmt: skip
 
 
 def _assocs(call: Call, user: str) -> list[dict[str, str]]:

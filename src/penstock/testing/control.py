@@ -12,6 +12,7 @@ from penstock.testing.core import (
     INVALID_ID,
     IS_PENDING,
     NOT_PENDING,
+    NOT_WHOLE,
     Core,
     SlurmError,
 )
@@ -20,6 +21,7 @@ from penstock.testing.jobs import CANCELLED, PENDING, RUNNING, Job
 from penstock.testing.site import User
 
 _TARGET = re.compile(r"(\d+)(?:_(?:(\d+)|\[([^\]]+)\]|\*))?(?:\.\d+)?")
+_COMPONENT = re.compile(r"(\d+)\+(\d+)")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,12 @@ def find(core: Core, text: str) -> list[tuple[Job, list[int] | None]]:
 
     Raises SlurmError where there is none.
     """
+    if part := _COMPONENT.fullmatch(text):
+        place = int(part[1]), int(part[2])
+        components = [job for job in core.records(place[0]) if job.het == place]
+        if not components:
+            raise SlurmError(*INVALID_ID)
+        return [(job, None) for job in components]
     number, indices = target(text)
     records = core.records(number)
     if indices is None:
@@ -79,6 +87,8 @@ def cancel(core: Core, text: str, who: User, signal: int | None = None) -> None:
         _may(job, who)
         if job.is_over:
             continue
+        if job.state == PENDING and job.het and text != str(job.het[0]):
+            raise SlurmError(*NOT_WHOLE)
         if signal is not None and job.state != PENDING:
             if job.process:
                 life.send_signal(core, job.process, signal)
@@ -224,6 +234,14 @@ def update(core: Core, text: str, who: User, fields: dict[str, str]) -> list[Sai
     return _each(core, text, who, do)
 
 
+CHANGED = frozenset(
+    {
+        *("name", "jobname", "partition", "arraytaskthrottle", "starttime", "eligibletime"),
+        *("timelimit", "requeue"),
+    }
+)
+
+
 def _change(core: Core, job: Job, key: str, value: str, who: User) -> None:
     if key in ("name", "jobname"):
         job.name = value
@@ -240,13 +258,13 @@ def _change(core: Core, job: Job, key: str, value: str, who: User) -> None:
         core.at(job.begin_at, core.wake)
     elif key == "timelimit":
         wanted = int(value) * 60
-        if not who.is_admin and wanted > job.time_s:
+        if not who.is_admin and wanted > job.time_s and job.state != PENDING:
             raise SlurmError(*DENIED)
         job.time_s = wanted
     elif key == "requeue":
         job.options = replace(job.options, can_requeue=value == "1")
     else:
-        raise SlurmError(f"Update of this parameter is not supported: {key}={value}", 1)
+        raise ValueError(key)
 
 
 def spoken(text: str, said: list[Said]) -> list[str]:
@@ -255,7 +273,7 @@ def spoken(text: str, said: list[Said]) -> list[str]:
     if not errors:
         return []
     number = target(text)[0]
-    if len(said) == 1 and not said[0].tasks:
+    if not any(one.tasks for one in said):
         return [f"{errors[0].error} for job {text}"]
     by_text: dict[str, list[int]] = {}
     for one in sorted(said, key=lambda one: one.tasks[:1]):

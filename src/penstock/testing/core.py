@@ -25,6 +25,7 @@ DENIED = ("Access/permission denied", 2002)
 FINISHED = ("Job has already finished", 2021)
 IS_PENDING = ("Job is pending execution", 2022)
 NOT_PENDING = ("Job is no longer pending execution", 2023)
+NOT_WHOLE = ("Operation not permitted on individual component of heterogeneous job", 2108)
 
 
 def nothing(_process: Process) -> None:
@@ -176,6 +177,8 @@ class Core:
         own = self.jobs.get(array)
         if own is not None and own.array not in (None, array):
             return [own]  # the id of a task's own
+        if own is not None and own.het is not None and own.het[1] == 0:
+            return [job for job in self.jobs.values() if job.het and job.het[0] == array]
         tasks = list(self.arrays.get(array, {}).values())
         if own is not None and own not in tasks:
             tasks.insert(0, own)

@@ -61,6 +61,7 @@ class Options:
     can_requeue: bool = True
     dependency: str = ""
     features: tuple[str, ...] = ()
+    wanted_nodes: tuple[str, ...] = ()  # --nodelist
     script: bytes = b""
     command: str = ""
     folder: str = "/"

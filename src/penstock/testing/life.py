@@ -19,6 +19,8 @@ from penstock.testing.jobs import (
 )
 
 KILL, TERM, CONT = 9, 15, 18
+NO_CODE = -1  # nobody was there to tell it
+HELD_BACK = "job requeued in held state"
 
 
 def start(core: Core, job: Job, nodes: tuple[str, ...]) -> None:
@@ -61,7 +63,7 @@ def _check_limit(core: Core, process: Process) -> None:
     if core.now - process.start_at < job.time_s:  # it was changed meanwhile
         _limit(core, process)
         return
-    conclude(core, job, TIMEOUT, "TimeLimit", signal=TERM)
+    conclude(core, job, TIMEOUT, "TimeLimit")
     terminate(core, process)
 
 
@@ -183,12 +185,17 @@ def conclude(core: Core, job: Job, state: str, reason: str, code: int = 0, signa
     job.flag, job.end_at = "COMPLETING", core.now
     process = job.process
     peak = process.plan.peak_mb if process else None
-    core.tell(job, step=_step(state, code, signal), peak_mb=peak)
+    step = _step(state, code, signal)
+    if state == FAILED and process and process.plan.is_oom:
+        step = f"{CANCELLED} by 0", *step[1:]  # slurmctld does it
+    core.tell(job, step=step, peak_mb=peak)
 
 
 def _step(state: str, code: int, signal: int) -> tuple[str, int, int]:
     if state in (COMPLETED, OUT_OF_MEMORY):
         return state, code, signal
+    if state == NODE_FAIL:
+        return CANCELLED, NO_CODE, 0
     if state == FAILED and not signal:
         return FAILED, code, 0
     return CANCELLED, 0, signal or TERM
@@ -197,7 +204,8 @@ def _step(state: str, code: int, signal: int) -> tuple[str, int, int]:
 def come_back(core: Core, job: Job, state: str, then: str) -> None:
     """End a segment of a running record, after which it goes back to the queue."""
     job.next = then
-    conclude(core, job, state, job.reason if job.held_by else "None")
+    reason = job.reason if job.held_by else "None"
+    conclude(core, job, state, HELD_BACK if then in ("hold", "special") else reason)
     if state == "REQUEUED":
         job.state = PENDING
 
@@ -252,7 +260,7 @@ def requeue(core: Core, job: Job) -> None:
     if then in ("hold", "special"):
         job.held_by, job.priority = job.held_by or "user", 0
         job.flag = "SPECIAL_EXIT" if then == "special" else ""
-        job.reason = "job requeued in held state"
+        job.reason = HELD_BACK
     elif job.held_by:
         job.reason = f"JobHeld{job.held_by.capitalize()}"
     core.pending[job.id] = job

@@ -23,7 +23,7 @@ from penstock.testing.core import EPOCH, Core, SlurmError
 from penstock.testing.indices import parse
 from penstock.testing.jobs import Job, Options, Plan, Process
 from penstock.testing.site import ROOT, Site, User
-from penstock.testing.submit import accept
+from penstock.testing.submit import accept, examined
 
 __all__ = ["EPOCH", "Clock", "Cluster", "Job", "Options", "Plan", "Process", "Site", "SlurmError"]
 
@@ -103,10 +103,18 @@ class Cluster(Core):
         return accept(self, asked, user)
 
     def submit_het(self, *components: Options, user: str = "alice") -> int:
-        """Submit a job of several components; return its leader's id, which is the first."""
+        """Submit a job of several components; return its leader's id, which is the first.
+
+        Each starts where it fits, by itself. Raises SlurmError.
+        """
+        if any(options.array for options in components):
+            raise SlurmError("Invalid job array specification", 2036)
+        for options in components:
+            examined(self, options, user)
         ids = [accept(self, options, user) for options in components]
         for offset, number in enumerate(ids):
             self.jobs[number].het = (ids[0], offset)
+            self.tell(self.jobs[number])
         return ids[0]
 
     def cancel(self, target: str | int, *, user: str = "alice", signal: int | None = None) -> None:

@@ -149,7 +149,7 @@ def _wanted_jobs(asked: Read) -> list[tuple[int, list[int] | None]] | None:
 
 def _is_one_of(row: Row, wanted: list[tuple[int, list[int] | None]]) -> bool:
     for job, indices in wanted:
-        if indices is None and job in (row.id, row.array):
+        if indices is None and job in (row.id, row.array, (row.het or (0,))[0]):
             return True
         if indices is not None and row.array == job and row.index in indices:
             return True
@@ -286,7 +286,7 @@ def _step_cell(call: Call, row: Row, name: str) -> str:
         "JobIDRaw": f"{row.id}.batch",
         "JobName": "batch",
         "State": state,
-        "ExitCode": f"{code}:{signal}",
+        "ExitCode": f"{code}:{signal}" if code >= 0 else "",
         "Submit": call.time(row.start_at, "Unknown"),
         "Eligible": call.time(row.start_at, "Unknown"),
         "MaxRSS": f"{row.peak_mb * 1024}K" if row.step and row.peak_mb else "",

@@ -1,11 +1,13 @@
 """The model's sbatch and scancel."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import PurePath
 
 from penstock.testing.arguments import Call, Read, Stop, megabytes, moment, read, seconds
-from penstock.testing.core import DENIED, INVALID_ID, SlurmError
+from penstock.testing.core import DENIED, INVALID_ID, NOT_WHOLE, SlurmError
 from penstock.testing.indices import parse
 from penstock.testing.jobs import Options
 from penstock.testing.submit import accept, examined
@@ -21,6 +23,13 @@ FLAGS = (
     "H/hold parsable no-requeue requeue test-only exclusive Q/quiet v/verbose V/version "
     "W/wait ignore-pbs s/oversubscribe overcommit get-user-env"
 )
+# What each component of a heterogeneous job asks for anew; all else it has of the one before it.
+OF_COMPONENT = frozenset(
+    {
+        *("mem", "mem-per-cpu", "cpus-per-task", "ntasks", "nodes", "gres", "gpus"),
+        *("gpus-per-node", "gpus-per-task", "nodelist", "constraint", "exclusive"),
+    }
+)
 # Of the environment's SBATCH_*, those that change what is submitted.
 FROM_ENVIRONMENT = {
     "SBATCH_ACCOUNT": "account", "SBATCH_ARRAY_INX": "array", "SBATCH_JOB_NAME": "job-name",
@@ -31,17 +40,22 @@ FROM_ENVIRONMENT = {
 
 def sbatch(call: Call) -> str:
     """Submit; print the id."""
-    line = read("sbatch", call.argv[1:], VALUED, FLAGS, stop_at_rest=True, code=255)
-    if "version" in line:
+    lines = _components(call.argv[1:])
+    if "version" in lines[0]:
         return f"slurm-wlm {call.cluster.site.version}\n"
-    script, command = _script(call, line)
-    asked = _merged(call, script, line)
-    options = _options(call, asked, script, command, line)
+    script, command = _script(call, lines[-1])
+    every = _merged(call, script, lines)
+    options = [_options(call, one, script, command, lines[-1]) for one in every]
+    asked = every[0]
     if "test-only" in asked:
-        return _test(call, options)
-    call.rpc("REQUEST_SUBMIT_BATCH_JOB")
+        return _test(call, options[0])
+    is_het = len(options) > 1
+    call.rpc("REQUEST_SUBMIT_BATCH_HET_JOB" if is_het else "REQUEST_SUBMIT_BATCH_JOB")
     try:
-        job = accept(call.cluster, options, call.user)
+        if is_het:
+            job = call.cluster.submit_het(*options, user=call.user)
+        else:
+            job = accept(call.cluster, options[0], call.user)
     except SlurmError as error:
         detail = f"sbatch: error: {error.detail}\n" if error.detail else ""
         raise Stop(1, f"{detail}sbatch: error: Batch job submission failed: {error}\n") from error
@@ -90,21 +104,42 @@ def _script(call: Call, line: Read) -> tuple[bytes, str]:
     return script, command
 
 
-def _merged(call: Call, script: bytes, line: Read) -> Read:
-    """Return what counts: the command line, before the environment, before the script."""
-    words: list[str] = []
+def _components(argv: Sequence[str]) -> list[Read]:
+    """Return what the command line asks of each component: between them stands a colon."""
+    lines = [read("sbatch", argv, VALUED, FLAGS, stop_at_rest=True, code=255)]
+    while lines[-1].rest[:1] == [":"]:
+        rest = lines[-1].rest[1:]
+        lines.append(read("sbatch", rest, VALUED, FLAGS, stop_at_rest=True, code=255))
+    return lines
+
+
+def _inside(script: bytes) -> list[Read]:
+    """Return what the script asks of each component."""
+    words: list[list[str]] = [[]]
     for text in script.decode(errors="replace").splitlines():
         if text.startswith("#SBATCH"):
-            words += shlex.split(text[len("#SBATCH") :], comments=True)
+            more = shlex.split(text[len("#SBATCH") :], comments=True)
+            words.append([]) if more == ["hetjob"] else words[-1].extend(more)
         elif text.strip() and not text.startswith("#"):
             break
-    inside = read("sbatch", words, VALUED, FLAGS, code=255)
+    return [read("sbatch", some, VALUED, FLAGS, code=255) for some in words]
+
+
+def _merged(call: Call, script: bytes, lines: list[Read]) -> list[Read]:
+    """Return what counts: the command line, before the environment, before the script."""
     outside = {
         name: [call.env[variable]]
         for variable, name in FROM_ENVIRONMENT.items()
         if variable in call.env
     }
-    return Read({**inside.values, **outside, **line.values}, line.rest)
+    every: list[Read] = []
+    before: dict[str, list[str]] = {}
+    for inside, line in zip_longest(_inside(script), lines, fillvalue=Read({}, [])):
+        values = {**before, **inside.values, **outside, **line.values}
+        every.append(Read(values, lines[-1].rest))
+        before = {name: value for name, value in values.items() if name not in OF_COMPONENT}
+        outside = {}
+    return every
 
 
 def _options(call: Call, asked: Read, script: bytes, command: str, line: Read) -> Options:
@@ -120,6 +155,7 @@ def _options(call: Call, asked: Read, script: bytes, command: str, line: Read) -
         can_requeue=_may_requeue(asked),
         dependency=asked.last("dependency"),
         features=tuple(filter(None, asked.last("constraint").split("&"))),
+        wanted_nodes=tuple(filter(None, asked.last("nodelist").split(","))),
         script=script,
         command=command,
         folder=folder,
@@ -207,7 +243,7 @@ def scancel(call: Call) -> str:
     said, code = [], 0
     for target in targets:
         error = _cancel(call, target, signal)
-        if error and error.number == DENIED[1]:
+        if error and error.number in (DENIED[1], NOT_WHOLE[1]):
             said.append(f"scancel: error: Kill job error on job id {target}: {error}\n")
             code = error.number % 256
         elif error and "verbose" in asked:

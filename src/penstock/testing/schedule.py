@@ -120,11 +120,13 @@ def fit(core: Core, job: Job) -> tuple[str, ...] | None:
 def allowed(core: Core, job: Job) -> list[str]:
     """Return the nodes of a job's partition that have what it asks for."""
     part = core.partitions[job.partition]
-    wanted = set(job.options.features)
+    wanted, these = set(job.options.features), job.options.wanted_nodes
     return [
         name
         for name, kind in core.kinds.items()
-        if (part.nodes is None or name in part.nodes) and wanted <= kind.features
+        if (part.nodes is None or name in part.nodes)
+        and wanted <= kind.features
+        and (not these or name in these)
     ]
 
 
@@ -141,7 +143,8 @@ def could_ever(core: Core, job: Job) -> bool:
 def _lacks(core: Core, job: Job) -> str:
     up = [name for name in allowed(core, job) if core.nodes[name].state == "UP"]
     if len(up) < job.options.nodes:
-        return WAITS_FOR_NODES
+        away = [name for name in job.options.wanted_nodes if name not in up]
+        return f"ReqNodeNotAvail, UnavailableNodes:{','.join(away)}" if away else WAITS_FOR_NODES
     _make_room(core, job)
     return "Resources"
 

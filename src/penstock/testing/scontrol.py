@@ -54,8 +54,9 @@ def _control(call: Call, verb: str, words: list[str]) -> str:
         lines += _try(call, text, rpc, verbs[verb])
     if not lines:
         return ""
-    if verb.endswith("hold") and verb != "requeuehold" and "Invalid job id" in lines[-1]:
-        lines.append("slurm_suspend error: Invalid job id specified")
+    whole = re.fullmatch(r"(.*) for job \d+", lines[-1])
+    if verb in ("hold", "uhold", "release") and whole:
+        lines.append(f"slurm_suspend error: {whole[1]}")
     raise Stop(1, "".join(f"{line}\n" for line in lines))
 
 
@@ -78,6 +79,10 @@ def _update(call: Call, words: list[str]) -> str:
         raise Stop(1, "No valid entity in update command\n")
     text = fields.pop(key)
     who = call.cluster.who(call.user)
+    for name, value in fields.items():
+        if name.lower() not in control.CHANGED:
+            said = f"Update of this parameter is not supported: {name}={value}\nRequest aborted\n"
+            raise Stop(1, said)
     lines = _try(
         call,
         text,

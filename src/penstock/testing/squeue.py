@@ -129,7 +129,10 @@ def _lines(call: Call, jobs: list[Job], asked: Read) -> list[Line]:
         else:
             lines.append(Line(job))
     for array, records in merged.items():
-        lines += _merge(records, wanted.get(array))
+        if any(job.rest is not None for job in records):
+            lines += _merge(records, wanted.get(array))
+        else:  # seen on 22.05: requeued tasks are put only to a rest that has never run
+            lines += [Line(job) for job in records]
     return lines
 
 

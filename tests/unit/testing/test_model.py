@@ -58,7 +58,7 @@ def test_job_over_its_time_gets_term_then_kill() -> None:
     assert words(cluster, job) == [(None, "COMPLETING", "TimeLimit")]
     cluster.advance(6)
     assert told == [(61, 15), (66, 9)]
-    assert rows(cluster, job) == [f"{job}|TIMEOUT|0:15"]
+    assert rows(cluster, job) == [f"{job}|TIMEOUT|0:0"]
 
 
 def test_time_limits_are_looked_at_every_thirty_seconds() -> None:
