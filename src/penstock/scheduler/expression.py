@@ -21,9 +21,9 @@ WHOLE = re.compile(
     (?:_(?:(?P<index>\d+)|(?P<tasks>\[[^\]]*\]?))(?P<narrow>\+(?!\d))?)?  # narrow: the column is
     (?:\+(?P<component>\d+))?                                             # of a heterogeneous job
     (?:\.(?P<step>[A-Za-z0-9_+]+))?\s*""",
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,
 )
-PIECE = re.compile(r"\s*(\d+)(?:-(\d+)(?::(\d+))?)?\s*")
+PIECE = re.compile(r"\s*(\d+)(?:-(\d+)(?::(\d+))?)?\s*", re.ASCII)
 CUT = re.compile(r"\.\.\.|…|\+$")
 
 

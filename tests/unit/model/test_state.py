@@ -57,6 +57,22 @@ from penstock.model.state import (
         ("F", Kind.END, State.FAILED, Cause.EXIT),
         ("OUT_OF_MEMORY", Kind.END, State.FAILED, Cause.MEMORY),
         ("OUT_OF_ME+", Kind.END, State.FAILED, Cause.MEMORY),
+        ("CONFIGURI+", Kind.WAITING, State.QUEUED, None),
+        ("POWER_UP_+", Kind.WAITING, State.QUEUED, None),
+        ("REQUEUE_H+", Kind.HELD, State.HELD, None),
+        ("REQUEUE_F+", Kind.WAITING, State.QUEUED, None),
+        ("SPECIAL_E+", Kind.HELD, State.HELD, None),
+        ("RESV_DEL_+", Kind.HELD, State.HELD, None),
+        ("COMPLETIN+", Kind.ENDING, State.ENDING, None),
+        ("LAUNCH_FA+", Kind.END, State.FAILED, Cause.LAUNCH),
+        ("RECONFIG_+", Kind.END, State.FAILED, Cause.NODE),
+        ("CANCELLED+ by 0", Kind.END, State.CANCELLED, Cause.USER),
+        ("cancelled by 1000", Kind.END, State.CANCELLED, Cause.USER),
+        ("running", Kind.ACTIVE, State.RUNNING, None),
+        ("REQUEUE_+", Kind.UNKNOWN, State.QUEUED, None),  # _HOLD, or _FED
+        ("RE+", Kind.UNKNOWN, State.QUEUED, None),
+        ("COMPLETED,RUNNING", Kind.UNKNOWN, State.QUEUED, None),
+        (" RUNNING", Kind.UNKNOWN, State.QUEUED, None),
         ("OUT_OF_ME", Kind.UNKNOWN, State.QUEUED, None),
         ("OOM", Kind.END, State.FAILED, Cause.MEMORY),
         ("TIMEOUT", Kind.END, State.FAILED, Cause.TIME),
@@ -91,10 +107,24 @@ def test_word_says(said: str, kind: Kind, state: State, cause: Cause | None) -> 
 
 @pytest.mark.parametrize(
     "said, uid",
-    [("CANCELLED by 1000", 1000), ("CANCELLED by 0", 0), ("CANCELLED", None), ("CANCELLED+", None)],
+    [
+        ("CANCELLED by 1000", 1000),
+        ("CANCELLED by 0", 0),
+        ("CANCELLED", None),
+        ("CANCELLED+", None),
+        ("CANCELLED by ", None),
+        ("CANCELLED by alice", None),
+        ("CANCELLED by 10+", None),  # cut: whoever it was
+    ],
 )
 def test_cancelled_by_names_the_uid(said: str, uid: int | None) -> None:
     assert cancelled_by(said) == uid
+
+
+@pytest.mark.parametrize("said", sorted(WORDS))
+def test_word_that_a_column_of_ten_cuts_is_read(said: str) -> None:
+    """As sacct's State has it: nine letters and a plus."""
+    assert word(f"{said[:9]}+" if len(said) > 10 else said) == WORDS[said]
 
 
 def test_every_cause_has_a_sentence() -> None:
@@ -127,6 +157,11 @@ def test_codes_are_distinct() -> None:
         ("job_requeued_in_special_exit_state,None", False, True),
         ("Priority", False, False),
         ("Priority,Resources", False, False),
+        ("ReqNodeNotAvail, UnavailableNodes:n2", False, False),
+        ("ReqNodeNotAvail, UnavailableNodes:n[1-2,4],JobHeldUser", False, True),
+        ("launch failed requeued held,BeginTime", False, True),
+        ("JobHoldMaxRequeue", True, False),
+        ("user env retrieval failed requeued held", True, False),
         ("", False, False),
     ],
 )

@@ -58,6 +58,11 @@ def test_parse_reads_arrays(text: str, tasks: set[int] | None, throttle: int | N
         ("12_7.0", Expression(12, frozenset({7}), step="0")),
         ("12_7.batch", Expression(12, frozenset({7}), step="batch")),
         ("12+1.batch", Expression(12, component=1, step="batch")),
+        ("93+0.batch", Expression(93, component=0, step="batch")),
+        ("12_4294967294.0", Expression(12, step="0")),
+        ("12_[0-3%2].batch", Expression(12, range(4), 2, step="batch")),
+        ("1234567.ba+", Expression(1234567, step="ba+")),  # the column was too narrow
+        ("67108936+1", Expression(67108936, component=1)),  # of a federation
         ("12_7+1.interactive", Expression(12, frozenset({7}), component=1, step="interactive")),
     ],
 )
@@ -69,7 +74,7 @@ def test_parse_reads_components_and_steps(text: str, wanted: Expression) -> None
     "text",
     ["", "x", "_7", "12_", "12_x", "12_[7-3]", "12_[0-9:0]", "12_[]", "12_[1,,2]", "12_[1%x]", "+1",
      f"12_{MAX_INDEX + 1}", f"12_[0-{MAX_INDEX + 1}]", "12_[-3]", "-12", "12 13", "12_[1]x", "1.2.",
-     "12+", "12_*", "N/A", "JOBID"],
+     "12+", "12_*", "N/A", "JOBID", "١٢", "12_٣", "12_[٣-٥]", "12+x", "12_[1:2]", "12 _3"],
 )  # fmt: skip
 def test_parse_refuses_what_is_no_id(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no|no job id"):
