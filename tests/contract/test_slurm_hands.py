@@ -327,7 +327,7 @@ def test_only_an_administrator_resets_what_sdiag_counts(slurm: Slurm) -> None:
     [("alice", ["lab|normal", "physics|normal"]), ("bob", ["biology|normal", "lab|normal"])],
 )
 def test_default_qos_of_a_user_in_each_account(slurm: Slurm, user: str, wanted: list[str]) -> None:
-    where = ("assoc", "where", f"user={user}", "format=Account,DefaultQOS")
+    where = ("assoc", "where", f"user={user}", "cluster=penstock", "format=Account,DefaultQOS")
     done = slurm.run("sacctmgr", "-n", "-P", "show", *where)
     assert sorted(done.out.splitlines()) == wanted
 

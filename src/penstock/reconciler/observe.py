@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 
 from penstock.model.evidence import Evidence, Poll, Rest, Sighting, Task
 from penstock.model.run import Array
-from penstock.model.state import Kind, State, word
+from penstock.model.state import State, word
 from penstock.planning.reconcile import waiting
+from penstock.scheduler.sibling import is_revoked
 from penstock.wire import over
 
 MIB = 1 << 20
@@ -173,15 +174,11 @@ def _is_of(task: Task, by_job: Mapping[int, Array]) -> bool:
 
 def _newer(old: Task | None, new: Task) -> Task:
     """Return the later segment of a requeued task; what a sibling does goes before REVOKED."""
-    if old is not None and _is_revoked(old) != _is_revoked(new):
-        return new if _is_revoked(old) else old
+    if old is not None and is_revoked(old) != is_revoked(new):
+        return new if is_revoked(old) else old
     if old is None or old.submit_at is None or new.submit_at is None:
         return new
     return new if new.submit_at >= old.submit_at else old
-
-
-def _is_revoked(task: Task) -> bool:
-    return word(task.word).kind is Kind.SIBLING
 
 
 def evidence(

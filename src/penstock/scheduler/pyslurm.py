@@ -20,6 +20,7 @@ from penstock.errors import Refused, SchedulerError
 from penstock.model.evidence import Poll
 from penstock.scheduler import counted, parse, reply
 from penstock.scheduler.protocol import Submission
+from penstock.scheduler.sibling import is_revoked
 from penstock.scheduler.slurm import SlurmScheduler
 from penstock.transport.local import scrubbed
 from penstock.transport.protocol import Finished
@@ -128,7 +129,8 @@ class PyslurmScheduler(SlurmScheduler):
         if len(jobs) - len(mine) > CROWD:
             self._note_crowd()
         rows = "".join(f"{'|'.join(_row(job, self._user))}{parse.QUEUE_END}" for job in mine)
-        return parse.queue(f"JOBID|{parse.QUEUE_END}{rows}", at)
+        poll = parse.queue(f"JOBID|{parse.QUEUE_END}{rows}", at)
+        return super().observe() if any(map(is_revoked, poll.tasks)) else poll
 
     def _is_crowded(self) -> bool:
         return self._crowd or (self._memory is not None and self._memory.has(CROWDED))

@@ -14,7 +14,7 @@ from penstock.clock import Clock, SystemClock, stamp
 from penstock.errors import NoRoom, SchedulerError, SchedulerMissing, TransportError, Unreachable
 from penstock.model.evidence import Poll
 from penstock.model.run import Capabilities, Limits
-from penstock.scheduler import config, held, parse, reply, room
+from penstock.scheduler import config, held, parse, reply, room, sibling
 from penstock.scheduler.ahead import Ahead
 from penstock.scheduler.expression import spelled
 from penstock.scheduler.memory import Memory
@@ -36,6 +36,7 @@ PARTITIONS = ("scontrol", "--oneliner", "show", "partition")
 VERSION = ("sbatch", "--version")
 FIELDS = ("sacct", "--helpformat")
 QUEUE = ("squeue", "--me", "--all", "--states=all", f"--format={parse.QUEUE_FORMAT}")
+ELSEWHERE = tuple(sibling.FEDERATION if word == "--all" else word for word in QUEUE)
 WHO = ("id", "-un")
 DISABLED = "accounting storage is disabled"  # what sacct says where there is none
 EMPTY_SCRIPT = b"#!/bin/sh\n"
@@ -208,7 +209,8 @@ class SlurmScheduler:
     @cached_property
     def _default_qos(self) -> dict[str, str]:
         """Return the default qos of the user in each account."""
-        where = ("assoc", "where", f"user={self._user}", "format=Account,DefaultQOS")
+        here = f"cluster={self._config['ClusterName']}"  # slurmdbd may have those of others, too
+        where = ("assoc", "where", f"user={self._user}", here, "format=Account,DefaultQOS")
         lines = self._recall("sacctmgr", "-n", "-P", "show", *where).splitlines()
         return {account: qos for account, _, qos in (line.partition("|") for line in lines)}
 
@@ -273,25 +275,28 @@ class SlurmScheduler:
     def observe(self) -> Poll:
         """Cost: 3 RPCs as an ordinary user. Arrays stay in one row until their tasks start.
 
-        Where one such row has held tasks and others, 3 more, for all such arrays.
+        Where one such row has held tasks and others, 3 more, for all such arrays; and where another
+        cluster of a federation has a job, 3 more.
         """
         self._configuration.confirm()
         at = self._clock.now()
 
-        def ask(options: Sequence[str]) -> Poll:
-            return parse.queue(self._ask(*QUEUE, *options).out, at)
+        def ask(options: Sequence[str], asked: tuple[str, ...] = QUEUE) -> Poll:
+            return parse.queue(self._ask(*asked, *options).out, at)
 
-        return held.apart(ask(()), ask)
+        return sibling.followed(held.apart(ask(()), ask), lambda: ask((), ELSEWHERE))
 
     def history(self, jobs: Iterable[int], *, since: datetime) -> Poll:
         """Cost: none to the controller, one query of the accounting."""
         at = self._clock.now()
         wanted = [str(job) for job in sorted(set(jobs))]
-        polls = [
-            self._history(at, "--duplicates", f"--jobs={','.join(ids)}", self._since(since))
-            for ids in _chunks(wanted, AT_ONCE)
-        ]
-        return _joined(at, polls)
+
+        def ask(*more: str) -> Poll:
+            asked = ("--duplicates", self._since(since), *more)
+            jobs = [f"--jobs={','.join(ids)}" for ids in _chunks(wanted, AT_ONCE)]
+            return _joined(at, [self._history(at, *asked, some) for some in jobs])
+
+        return sibling.followed(ask(), lambda: ask(sibling.FEDERATION))
 
     def find(self, token: str, *, since: datetime) -> Poll:
         """Cost: none to the controller, two queries of the accounting for all of the user's jobs.

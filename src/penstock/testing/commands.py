@@ -123,6 +123,8 @@ def sacctmgr(call: Call) -> str:
     _, entity, *words = [*asked.rest, "", ""]
     wanted = dict(word.split("=", 1) for word in words if "=" in word)
     rows = _qos(call) if entity.startswith("qos") else _assocs(call, wanted.get("user", ""))
+    if "cluster" in wanted:
+        rows = [row for row in rows if row.get("cluster") == wanted["cluster"]]
     fields = [name.partition("%")[0] for name in wanted.get("format", "Account,User").split(",")]
     for name in fields:
         if not any(known.startswith(name.lower()) for known in _FIELDS):

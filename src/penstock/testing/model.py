@@ -53,6 +53,7 @@ class Cluster(Core):
 
     def __init__(self, site: Site | None = None, *, seed: int = 0, start: float = EPOCH) -> None:
         super().__init__(site or Site(), seed, start)
+        self.sibling: Cluster | None = None  # of its federation; whoever asks lets its time pass
         self.clock = Clock(self)
 
     def look(self) -> None:
@@ -164,14 +165,36 @@ class Cluster(Core):
                 life.preempt(self, job)
 
     def revoke(self, target: str | int, *, is_back: bool = False) -> None:
-        """Show a job as REVOKED: it runs on another cluster of the federation."""
+        """Show a job as REVOKED: it runs on another cluster of the federation, its sibling.
+
+        A real one gives away single jobs only; arrays stay (seen on 22.05).
+        """
         for job, _ in control.find(self, str(target)):
             job.flag = "" if is_back else "REVOKED"
             if is_back:
                 self.pending[job.id] = job
-            else:
-                self.pending.pop(job.id, None)
+                self.tell(job)
+                continue
+            self.pending.pop(job.id, None)
+            self.tell(job, state="REVOKED", end_at=self.now)
+            if self.sibling is not None:
+                self.sibling.take_over(job)
         self.wake()
+
+    def take_over(self, job: Job) -> None:
+        """Have a job of another cluster of the federation, under its id."""
+        mine = replace(job, flag="", process=None, db=0)
+        self.begun(mine, mine.count)
+        self.add(mine)
+        self.pending[mine.id] = mine
+        self.tell(mine)
+        self.wake()
+
+    def beside(self) -> "Cluster | None":
+        """Return the other cluster of the federation, as it is now."""
+        if self.sibling is not None and self.sibling.now < self.now:
+            self.sibling.run_until(self.now)
+        return self.sibling
 
     def purge(self, target: str | int | None = None) -> None:
         """Forget ended jobs before MinJobAge; all of them, or one."""

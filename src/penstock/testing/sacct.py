@@ -14,7 +14,7 @@ VALUED = (
 )
 FLAGS = (
     "a/allusers b/brief D/duplicates e/helpformat l/long L/allclusters n/noheader p/parsable "
-    "P/parsable2 X/allocations V/version v/verbose json"
+    "P/parsable2 X/allocations V/version v/verbose json federation local"
 )
 # sacct --helpformat of 22.05, in its order.
 _HELP = """
@@ -115,9 +115,13 @@ def _select(call: Call, asked: Read, start: float, end: float) -> list[Row]:
     is_all = "allusers" in asked or "jobs" in asked or call.is_admin
     user = asked.last("uid") or ("" if is_all else call.user)
     names = {name.lower() for name in asked.last("jobname").split(",") if name}
+    clusters = [call.cluster]
+    if "federation" in asked and (sibling := call.cluster.beside()):
+        clusters.append(sibling)
     rows = [
         row
-        for row in call.cluster.accounting.seen(call.cluster.now)
+        for cluster in clusters
+        for row in cluster.accounting.seen(call.cluster.now)
         if (wanted is None or _is_one_of(row, wanted))
         and (not user or row.user in user.split(","))
         and (not names or row.name[:255].lower() in names)
@@ -180,7 +184,7 @@ def _in_window(row: Row, start: float, end: float, is_by_id: bool) -> bool:
 
 def _was(row: Row, states: frozenset[str], start: float, end: float) -> bool:
     """Return whether a row was in one of the states in the window."""
-    if row.state in ENDS or row.state == "REQUEUED":
+    if row.state in ENDS or row.state in ("REQUEUED", "REVOKED"):
         assert row.end_at is not None
         return row.state in states and start <= row.end_at <= end
     if row.state == "RUNNING":
@@ -275,7 +279,8 @@ def _time_cell(call: Call, row: Row, name: str) -> str:
         "Start": row.start_at,
         "End": row.end_at,
     }[name]
-    is_never = name == "Start" and row.start_at is None and row.state in ENDS
+    is_over = row.state in ENDS or row.state == "REVOKED"
+    is_never = name == "Start" and row.start_at is None and is_over
     return call.time(at, "None" if is_never else "Unknown")
 
 

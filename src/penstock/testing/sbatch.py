@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import PurePath
@@ -275,6 +276,9 @@ def _cancel(call: Call, target: str, signal: int | None) -> SlurmError | None:
         return None
     try:
         call.cluster.cancel(target, user=call.user, signal=signal)
+        if sibling := call.cluster.beside():
+            with suppress(SlurmError):  # it has never had it
+                sibling.cancel(target, user=call.user, signal=signal)
     except SlurmError as error:
         return error
     except ValueError:

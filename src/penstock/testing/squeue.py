@@ -15,7 +15,10 @@ VALUED = (
     "A/account j/jobs M/clusters n/name o/format O/Format p/partition q/qos S/sort t/states "
     "u/user w/nodelist i/iterate R/reservation"
 )
-FLAGS = "a/all r/array h/noheader me l/long start s/steps json v/verbose V/version hide local"
+FLAGS = (
+    "a/all r/array h/noheader me l/long start s/steps json v/verbose V/version hide local "
+    "federation"
+)
 HEADS = {
     "i": "JOBID", "F": "ARRAY_JOB_ID", "K": "ARRAY_TASK_ID", "A": "JOBID", "T": "STATE",
     "t": "ST", "r": "REASON", "R": "NODELIST(REASON)", "j": "NAME", "u": "USER", "U": "UID",
@@ -69,7 +72,7 @@ def squeue(call: Call) -> str:
 def _jobs(call: Call, asked: Read) -> Iterable[Job]:
     """Return the records that the controller sends."""
     if "jobs" not in asked:
-        return list(call.cluster.jobs.values())
+        return _federated(call, asked)
     texts = asked.last("jobs").split(",")
     found: dict[int, Job] = {}
     for text in texts:
@@ -81,6 +84,25 @@ def _jobs(call: Call, asked: Read) -> Iterable[Job]:
             if len(texts) == 1:
                 raise Stop(1, f"slurm_load_jobs error: {error}\n") from error
     return list(found.values())
+
+
+def _federated(call: Call, asked: Read) -> list[Job]:
+    """Return the records of all clusters of a federation, where squeue asks them (seen on 22.05).
+
+    It does for a user's jobs, and where it is told to. Of a job that another cluster has it shows
+    what that one says; with --all, that it is REVOKED here.
+    """
+    mine = dict(call.cluster.jobs)
+    is_wide = "local" not in asked and not {"me", "user", "federation"}.isdisjoint(asked.values)
+    sibling = call.cluster.beside() if is_wide else None
+    if sibling is None:
+        return list(mine.values())
+    theirs = {
+        number: job
+        for number, job in sibling.jobs.items()
+        if number not in mine or "all" not in asked
+    }
+    return list((mine | theirs).values())
 
 
 def _is_wanted(call: Call, asked: Read, job: Job) -> bool:
