@@ -173,7 +173,7 @@ STARTS = (
     *("PENDING|None?", "PENDING|Priority?", "PENDING|Resources?", "RUNNING|None?"),
     *("COMPLETING|JobLaunchFailure?", "COMPLETING|OutOfMemory?"),
 )
-OVER = 'python3 -c "bytearray(300 << 20); import time; time.sleep(20)"'
+OVER = 'python3 -c "kept = bytearray(300 << 20); import time; time.sleep(20)"'
 
 
 def test_memory_beyond_its_request_is_a_signal_where_slurm_alone_counts(slurm: Nodes) -> None:
