@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.errors import NotFoundError, StoreError
+from penstock.model.run import Intent
 from penstock.reconciler import mark
 from penstock.service import search
 from penstock.service.move import migrate
@@ -192,9 +193,11 @@ def _renewed(
 ) -> tuple[int, tuple[str, ...]]:
     """Bring a store up to what happened since; return how many arrays it took up, and which not."""
     found = list(search.here(project.settings.home / "arrays", recovery.settled(store)))
+    known = recovery.tokens(store, Intent.SENDING)
     far = project.settings.clusters.keys()
     unknown = recovery.renew(store, given, found, project.clock.now(), elsewhere=far)
-    return len(found) - len(unknown), tuple(sorted(one.token for one in unknown))
+    new = sum(one.token not in known for one in found) - len(unknown)
+    return new, tuple(sorted(one.token for one in unknown))
 
 
 def _given(project: Project, *, force: bool) -> dict[tuple[str, str], int]:

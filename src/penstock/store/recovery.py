@@ -48,16 +48,19 @@ def holders(store: Store, is_gone: Callable[[str], bool]) -> list[str]:
 
 
 def settled(store: Store) -> set[str]:
-    """Return the tokens of the arrays that a store knows to have been sent."""
+    """Return the tokens of the arrays of which a store knows whether they were sent."""
     with store.read() as view:
-        found = view.execute("SELECT token FROM job_array WHERE intent <> 'intended'")
+        found = view.execute(
+            "SELECT token FROM job_array WHERE intent NOT IN ('intended', 'sending')"
+        )
         return {token for (token,) in found}
 
 
-def tokens(store: Store) -> set[str]:
-    """Return the tokens of all arrays."""
+def tokens(store: Store, *intents: Intent) -> set[str]:
+    """Return the tokens of all arrays, or of those that have one of these intents."""
     with store.read() as view:
-        return {token for (token,) in view.execute("SELECT token FROM job_array")}
+        found = list(view.execute("SELECT token, intent FROM job_array"))
+    return {token for token, intent in found if not intents or intent in intents}
 
 
 def renew(
@@ -71,8 +74,10 @@ def renew(
     """Bring a store up to date; return the arrays that it can make nothing of.
 
     Fences begin above all that were given, so that a reconciler of before writes nothing. Arrays
-    that were perhaps sent since are SENDING: they are looked up, and not sent twice. Of clusters
-    ``elsewhere`` the files are not here: each is to be searched (``search``) before it is acted on.
+    that were perhaps sent since are SENDING: they are looked up, and not sent twice. One that has
+    the attempt of another was made when that was known not to be with the scheduler, so the other,
+    even SENDING, is taken apart. Of clusters ``elsewhere`` the files are not here: each is to be
+    searched (``search``) before it is acted on.
     """
     with store.write() as tx:
         known = _fences(tx)
@@ -127,25 +132,31 @@ def search(
 def _taken_up(tx: Connection, found: Sequence[Found], now: datetime) -> list[Found]:
     # A run may have been planned twice since: what was written last was sent.
     newest = sorted(found, key=lambda one: one.written_at, reverse=True)
-    return [one for one in newest if not _take_up(tx, one, now)]
+    taken: set[int] = set()
+    return [one for one in newest if not _take_up(tx, one, taken, now)]
 
 
-def _take_up(tx: Connection, found: Found, now: datetime) -> bool:
-    """Say that an array was perhaps sent; False: its runs are unknown, or went another way."""
+def _take_up(tx: Connection, found: Found, taken: set[int], now: datetime) -> bool:
+    """Say that an array was perhaps sent; False: its runs are unknown, or went another way.
+
+    One of which it is known stays with when it was sent last: it may have been sent again since.
+    """
     row = tx.one("SELECT id FROM job_array WHERE token = ?", (found.token,))
-    made = row[0] if row else _insert(tx, found, now)
+    made = row[0] if row else _insert(tx, found, taken, now)
     if made is None:
         return False
+    taken.add(made)
     tx.execute(
-        "UPDATE job_array SET intent = ?, sent_at = ?, not_before = NULL"
-        " WHERE id = ? AND intent = 'intended'",
-        (Intent.SENDING.value, stamp(found.written_at), made),
+        "UPDATE job_array SET intent = ?, sent_at = ?, not_before = NULL WHERE id = ?"
+        " AND (intent = 'intended' OR intent = 'sending' AND sent_at < ?)",
+        (Intent.SENDING.value, stamp(found.written_at), made, stamp(found.written_at)),
     )
     return True
 
 
-def _insert(tx: Connection, found: Found, now: datetime) -> int | None:
-    for array in _planned(tx, found):  # it was halved, or taken apart, before these were sent
+def _insert(tx: Connection, found: Found, taken: set[int], now: datetime) -> int | None:
+    for array in _replaced(tx, found) - taken:
+        attempts.update_array(tx, array, intent=Intent.INTENDED, sent_at=None)
         attempts.dissolve(tx, array, now)
     runs = [_ready(tx, uid, number) for uid, number in found.elements]
     known = tuple(run for run in runs if run is not None)
@@ -165,11 +176,17 @@ def _insert(tx: Connection, found: Found, now: datetime) -> int | None:
     ).id
 
 
-def _planned(tx: Connection, found: Found) -> set[int]:
-    """Return the arrays, never sent, that have attempts of an array of which there are files."""
+def _replaced(tx: Connection, found: Found) -> set[int]:
+    """Return the arrays that have attempts of an array of which there are files.
+
+    That was planned later, so they were halved or taken apart, and for that surely not with the
+    scheduler: those that are SENDING, too, unless their runners were heard of.
+    """
     sql = (
         "SELECT job_array.id FROM job_array JOIN attempt ON array_id = job_array.id"
-        " JOIN run ON run.id = run_id WHERE intent = 'intended' AND uid = ? AND attempt.number = ?"
+        " JOIN run ON run.id = run_id WHERE intent IN ('intended', 'sending') AND uid = ?"
+        " AND attempt.number = ?"
+        " AND NOT EXISTS (SELECT 1 FROM spool WHERE spool.array_id = job_array.id)"
     )
     rows = (tx.one(sql, element) for element in found.elements)
     return {row[0] for row in rows if row is not None}

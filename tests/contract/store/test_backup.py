@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 import threading
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -224,6 +225,51 @@ def test_halves_of_an_array_count_that_was_planned_before(store: Store, tmp_path
         ("ps-other", Intent.SENDING),
     }
     assert check.check(store) == []
+
+
+@FILES
+def test_halves_of_an_array_count_that_was_sent_before(store: Store, tmp_path: Path) -> None:
+    """There was no room for it, in the newer store: so it is surely not with the scheduler."""
+    submit(store, 4)
+    array = plan(store, token="ps-whole")
+    whole = replace(found_of(store, "ps-whole"), written_at=NOW.replace(year=2020))
+    written(store, attempts.update_array, array.id, intent=Intent.SENDING, sent_at=NOW)
+    backup.back_up(store, tmp_path / "copy.db")
+    half = replace(whole, token="ps-half", written_at=NOW, elements=whole.elements[:2])
+    assert restored(store, tmp_path / "copy.db", whole, half) == []
+    (found,) = seen(store, attempts.arrays, **ME, intents=[Intent.INTENDED, Intent.SENDING])
+    assert (found.token, found.intent, found.size) == ("ps-half", Intent.SENDING, 2)
+    assert rows(store, "SELECT state FROM run ORDER BY id") == [
+        ("queued",), ("queued",), ("ready",), ("ready",)
+    ]  # fmt: skip
+    assert check.check(store) == []
+
+
+@FILES
+def test_array_whose_runners_were_heard_of_is_not_taken_apart(store: Store, tmp_path: Path) -> None:
+    submit(store, 3)
+    array = plan(store, token="ps-here")
+    written(store, attempts.update_array, array.id, intent=Intent.SENDING, sent_at=NOW)
+    take(store, array, opened(array))
+    backup.back_up(store, tmp_path / "copy.db")
+    odd = found_of(store, "ps-odd")
+    assert restored(store, tmp_path / "copy.db", odd) == [odd]
+    assert rows(store, "SELECT token, intent FROM job_array") == [("ps-here", "sending")]
+
+
+@FILES
+def test_array_that_was_sent_again_since_is_absent_only_later(store: Store, tmp_path: Path) -> None:
+    submit(store, 3)
+    array = plan(store, token="ps-again")
+    written(store, attempts.update_array, array.id, intent=Intent.SENDING, sent_at=NOW)
+    backup.back_up(store, tmp_path / "copy.db")
+    early = replace(found_of(store, "ps-again"), written_at=NOW - timedelta(seconds=1))
+    again = replace(early, written_at=NOW + timedelta(hours=2))
+    assert "ps-again" not in recovery.settled(store)
+    for one, at in ((early, NOW), (again, again.written_at)):
+        assert restored(store, tmp_path / "copy.db", one) == []
+        (found,) = seen(store, attempts.arrays, **ME, intents=[Intent.SENDING])
+        assert found.sent_at == at
 
 
 @FILES
