@@ -19,9 +19,7 @@ from penstock.testing.hosts import HOME, InMemory
 from penstock.testing.transport import ModelTransport
 from penstock.wire import place
 
-# In so many an older copy is put back, of the first ones: what is wrong in later ones is known
-# (docs/reference/simulation.md).
-HISTORIES, FIRST = 0.25, 300
+HISTORIES = 0.25  # in so many an older copy is put back
 MADE, PUT = 0.03, 0.03  # how often at a failpoint, and between two cycles
 
 
@@ -30,7 +28,7 @@ class Copies:
 
     def __init__(self, memory: InMemory, seed: int) -> None:
         self.random = Random(f"copies {seed}")
-        self.is_drawn = seed < FIRST and self.random.random() < HISTORIES
+        self.is_drawn = self.random.random() < HISTORIES
         self._memory = memory
         self._last: sqlite3.Connection | None = None
 

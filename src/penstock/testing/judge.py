@@ -49,7 +49,7 @@ class Verdict:
     segments: tuple[Row, ...]  # of the last attempt
     is_withdrawn: bool  # cancelled while it waited
     is_rejected: bool  # sbatch refused its array for good
-    is_asked: bool  # its user asked Penstock to cancel it
+    is_asked: bool  # its user asked Penstock to cancel it, and the store has that
     has_accounting: bool
     uid: int
     slack_s: float  # how late a record may be seen

@@ -24,7 +24,7 @@ from penstock.reconciler.cycle import Report
 from penstock.reconciler.world import World
 from penstock.scheduler import parse, reply
 from penstock.scheduler.slurm import SlurmScheduler
-from penstock.store import lease
+from penstock.store import lease, recovery
 from penstock.testing import runners
 from penstock.transport.protocol import Finished
 
@@ -180,6 +180,7 @@ MUTATIONS: dict[str, Mutation] = {
     "half-an-id-believed": _put(reply, "job", _first_number),
     "fence-not-checked": _put(lease, "check_fence", _no_fence),
     "older-copy-believed": _put(mark, "read", _no_mark),
+    "nothing-taken-apart": _put(recovery, "_replaced", lambda *_: set()),
     "claim-ignored": _all(_RESEND, _put(runners, "CLAIMS", False)),
     "fenced-runner-records": _put(runners, "FENCES", False),
     "unsealed-record-believed": _put(reconcile, "_by_record", _by_any_record),

@@ -76,7 +76,6 @@ class History:
         self.store = FaultyStore(path, self.cluster.clock, memory=self.memory)  # as others open it
         self.tokens: list[str] = []  # all that were given to arrays
         self.rejected: set[str] = set()  # those that sbatch refused for good
-        self.cancels: set[int] = set()  # runs that were asked to be cancelled, in any copy
         self.is_peace = False
         self.acting: list[Host] = []
         self.decided: dict[int, tuple[float, float]] = {}  # between when a run's end was written
@@ -282,8 +281,6 @@ class History:
     def _ask_cancel(self) -> None:
         run = self.random.randint(1, self.outcome.runs)
         self._tell(f"run {run} shall be cancelled")
-        if run not in self.decided:
-            self.cancels.add(run)
         with self.store.write() as tx:
             directives.insert(
                 tx, directives.CANCEL, [run], user=USER.name, now=self.cluster.clock.now()
@@ -388,7 +385,7 @@ class History:
             segments=tuple(self.cluster.segments(token, index)) if token else (),
             is_withdrawn=self.cluster.was_withdrawn(token, index),
             is_rejected=token in self.rejected,
-            is_asked=bool(asked) or run in self.cancels,
+            is_asked=bool(asked),
             has_accounting=self.cluster.site.has_accounting,
             uid=USER.uid,
             slack_s=self.odds.stale_s + 1,

@@ -31,6 +31,8 @@ KEPT = {
     4003: "a task that was cancelled while it waited was requeued by hand, and ran",
     4531: "a task vanished from an array that was cancelled and requeued as a whole, and was lost",
     8412: "a clock that was ahead made an end without a record",
+    395: "an older copy called an array sending, and it was halved since: its halves ran again",
+    975: "the judge: a cancel was asked of a newer store than the one that was put in its place",
     297: "NODE_FAIL of a segment that had been requeued was taken for the end",
 }
 FEW = range(250)
