@@ -157,9 +157,14 @@ class Store:
                 if raw is known and self.dialect.is_lost(raw):
                     continue
                 raise
-            if self.dialect.identity() == self._local.identity[1:]:
+            is_same = False
+            try:
+                is_same = self.dialect.identity() == self._local.identity[1:]
+            finally:
+                if not is_same:  # or it is away: the lock must not outlive this
+                    raw.execute("ROLLBACK")
+            if is_same:
                 return raw
-            raw.execute("ROLLBACK")
 
     def _connection(self) -> Raw:
         """Return this thread's connection, to what has the store's name now."""

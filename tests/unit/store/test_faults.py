@@ -173,6 +173,37 @@ def test_a_store_that_was_removed_is_missed(path: Path) -> None:
         add(store, "b")
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_store_that_goes_while_one_waits_for_it_stays_locked_for_nobody(
+    path: Path, empty: bytes, is_replaced: bool
+) -> None:
+    """What had the lock by then is given back: it is the same store that comes back."""
+    other, aside = opened(path), path.with_name("aside")
+    raw = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    store = opened(path, busy_s=20)
+    add(store)
+    raw.execute("BEGIN IMMEDIATE")
+
+    def move() -> None:
+        path.rename(aside)
+        if is_replaced:
+            path.write_bytes(empty)
+        raw.execute("ROLLBACK")
+
+    later = threading.Timer(0.3, move)
+    later.start()
+    told = contextlib.nullcontext() if is_replaced else pytest.raises(StoreError, match="no store")
+    with told:
+        add(store, "b")
+    later.join()
+    assert not is_replaced or names(store) == ["b"]
+    aside.rename(path)
+    add(other, "c")
+    add(store, "d")
+    assert names(store) == ["a", "c", "d"]
+    raw.close()
+
+
 def test_a_store_that_was_replaced_is_read_anew(path: Path, empty: bytes) -> None:
     store = opened(path)
     add(store)
