@@ -48,7 +48,8 @@ class InMemory(SQLite):
     _count = itertools.count()
 
     def __init__(self, template: Path) -> None:
-        super().__init__(template.with_name("penstock.db"), 0)
+        self.file = template.with_name("penstock.db")  # what it is called; there is none
+        super().__init__(self.file, 0)
         self._uri = f"file:/penstock-{next(self._count)}?vfs=memdb"
         self.kept = sqlite3.connect(self._uri, uri=True)
         with closing(sqlite3.connect(template)) as whole:
@@ -77,7 +78,7 @@ class FaultyStore(Store):
         path: Path,
         clock: Clock,
         fails: Callable[[], str] = str,
-        memory: InMemory | None = None,
+        memory: SQLite | None = None,
     ) -> None:
         super().__init__(f"sqlite:///{path}", busy_s=0, clock=clock)
         self.dialect = memory or self.dialect
@@ -118,7 +119,7 @@ class Host:
         cluster: Cluster,
         transport: ModelTransport,
         settings: Settings,
-        memory: InMemory | None = None,
+        memory: SQLite | None = None,
     ) -> None:
         self.memory = memory  # its store, where that is no file
         self.name, self.cluster, self.transport = name, cluster, transport

@@ -32,6 +32,7 @@ from penstock.testing.hosts import HOME, FaultyStore, Host, InMemory, settings_o
 from penstock.testing.jobs import Plan, Process
 from penstock.testing.judge import Verdict
 from penstock.testing.mischief import Mischief
+from penstock.testing.outage import Outage
 from penstock.testing.outcome import Outcome
 from penstock.testing.runners import Runners
 from penstock.testing.site import ROOT
@@ -70,10 +71,11 @@ class History:
         self.chaos_until = self.began_at + self.odds.chaos_s
         self.memory = InMemory(template(folder))
         self.copies = copies.Copies(self.memory, seed)
+        self.outage = Outage(self.memory, seed, lambda: self.cluster.now)
+        self.outage.may_begin = lambda: self._is_chaos() and self._happens()
         settings = settings_of(folder, self.odds.lost_after_s, self.odds.record_grace_s)
         self.hosts = [self._host(name, settings) for name in ("one", "two")]
-        path = folder / "penstock.db"
-        self.store = FaultyStore(path, self.cluster.clock, memory=self.memory)  # as others open it
+        self.store = FaultyStore(self.memory.file, self.cluster.clock, memory=self.memory)
         self.tokens: list[str] = []  # all that were given to arrays
         self.rejected: set[str] = set()  # those that sbatch refused for good
         self.is_peace = False
@@ -82,7 +84,7 @@ class History:
         self.told: dict[int, float] = {}  # when runners had been told of it at the latest
 
     def _host(self, name: str, settings: Settings) -> Host:
-        host = Host(name, self.cluster, self.transport, settings, self.memory)
+        host = Host(name, self.cluster, self.transport, settings, self.outage)
         host.fails = self._store_fault
         return host
 
@@ -299,7 +301,7 @@ class History:
                 cluster.release(job.id, user=ROOT.name)
 
     def _peace(self) -> None:
-        self.is_peace = True
+        self.is_peace = self.outage.is_over = True
         self._tell("peace")
         end, wait_s = self.cluster.now + PEACE_S, 10.0
         while self.cluster.now < end and self._open_runs():

@@ -64,6 +64,12 @@ def test_older_copies_are_put_back_and_refused(tmp_path: Path) -> None:
     assert "is older than what was sent from it" in told
 
 
+def test_stores_are_away_and_read_only_for_a_while(tmp_path: Path) -> None:
+    told = "\n".join("\n".join(history(seed, tmp_path).story) for seed in (5, 6, 23, 27, 29, 34))
+    assert "there is no store at" in told
+    assert "attempt to write a readonly database" in told
+
+
 @pytest.mark.parametrize("seed", KEPT)
 def test_seed_that_failed_once_is_right(seed: int, tmp_path: Path) -> None:
     assert history(seed, tmp_path).problems == []
