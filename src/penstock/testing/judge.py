@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from penstock.model.state import Cause, State
+from penstock.store.connection import Connection
 from penstock.testing.accounting import Row
 from penstock.testing.jobs import ENDS
 from penstock.testing.runners import Execution
+from penstock.testing.witness import Witness
 from penstock.wire.claim import TAKEN
 
 LAG_S = 60  # how late the accounting may hear that what has ended is run again
@@ -147,3 +149,27 @@ class Verdict:
             yield "failed", "signal"
         else:
             yield "failed", "exit"
+
+
+def evidence(
+    view: Connection, cluster: Witness, executions: Iterable[Execution], began_at: float
+) -> list[str]:
+    """Return what the store believes of each run and why, and what a witness saw."""
+    seen = list(view.execute(SEEN))
+    lines = []
+    for run, _, state, cause, token, index, _, intent in list(view.execute(ROWS)):
+        lines.append(f"run {run} {state}/{cause} in {token} {index} ({intent})")
+        lines += [
+            f"  {at - began_at:9.1f}  {source}: {word} → {detail}"
+            for one, source, at, word, detail in seen
+            if one == run
+        ]
+        for row in cluster.segments(token, index) if token else []:
+            times = [None if t is None else t - began_at for t in (row.start_at, row.end_at)]
+            lines.append(f"  really {row.job_id} {row.word} {row.code}:{row.signal} {times}")
+        lines += [
+            f"  ran {one.job} restart {one.restart}: {one.recorded_at} {one.code}"
+            for one in executions
+            if one.folder.endswith(token or "/") and one.index == index
+        ]
+    return lines

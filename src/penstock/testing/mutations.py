@@ -202,7 +202,6 @@ MUTATIONS: dict[str, Mutation] = {
     "ended-by-another-clock": _put(reconcile, "LONG_AGO", timedelta(0)),
     "exit-before-a-requeue": _put(reconcile, "_waits_again", lambda _: False),
     "old-answer-believed": _put(reconcile, "_was_heard", lambda seen, _: seen.queue_at is not None),
-    "cut-list-believed": _put(observe.Heard, "is_cut", lambda *_: False),
     "looked-at-thrice": _put(cycle, "_observe", _look_often),
     "half-an-answer-believed": _put(parse, "queue", _queue_of_half),
 }

@@ -36,6 +36,7 @@ from penstock.testing.outage import Outage
 from penstock.testing.outcome import Outcome
 from penstock.testing.runners import Runners
 from penstock.testing.site import ROOT
+from penstock.testing.spells import Spells
 from penstock.testing.transport import Fault, ModelTransport
 from penstock.testing.witness import Witness
 from penstock.wire import place
@@ -64,7 +65,9 @@ class History:
         self.files = StaleFiles(lambda: self.cluster.now)
         self.files.stale_s = self.odds.stale_s
         self.transport.memory = self.transport.files = self.files
-        self.transport.fault = self._spoil
+        self.transport.fault = Spells(
+            seed, lambda: self.cluster.now, self._is_chaos, self._happens, self._spoil
+        )
         self.runners = Runners(self.cluster, self.files, self._command, seed)
         self.mischief = Mischief(self.cluster, self.random, self._tell)
         self.began_at = self.cluster.now
@@ -158,7 +161,9 @@ class History:
                 self._live()
             self._judge()
             self._tell("the end")
-            self.outcome.story += self.evidence()
+            with self.store.read() as view:
+                done = self.runners.executions
+                self.outcome.story += judge.evidence(view, self.cluster, done, self.began_at)
         except Exception as error:  # noqa: BLE001
             self._tell(traceback.format_exc())
             self.outcome.errors.append(repr(error))
@@ -351,29 +356,6 @@ class History:
     def _rows(self) -> list[Verdict]:
         with self.store.read() as view:
             return [self._verdict(row) for row in view.execute(judge.ROWS)]
-
-    def evidence(self) -> list[str]:
-        """Return what the store believes of each run and why, and what a witness saw."""
-        with self.store.read() as view:
-            rows = list(view.execute(judge.ROWS))
-            seen = list(view.execute(judge.SEEN))
-        lines = []
-        for run, _, state, cause, token, index, _, intent in rows:
-            lines.append(f"run {run} {state}/{cause} in {token} {index} ({intent})")
-            lines += [
-                f"  {at - self.began_at:9.1f}  {source}: {word} → {detail}"
-                for one, source, at, word, detail in seen
-                if one == run
-            ]
-            for row in self.cluster.segments(token, index) if token else []:
-                at = [None if t is None else t - self.began_at for t in (row.start_at, row.end_at)]
-                lines.append(f"  really {row.job_id} {row.word} {row.code}:{row.signal} {at}")
-            for one in self.runners.executions:
-                if one.folder.endswith(token or "/") and one.index == index:
-                    lines.append(
-                        f"  ran {one.job} restart {one.restart}: {one.recorded_at} {one.code}"
-                    )
-        return lines
 
     def _verdict(self, row: tuple[Any, ...]) -> Verdict:
         run, uid, state, cause, token, index, asked, _ = row
