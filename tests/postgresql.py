@@ -6,11 +6,12 @@ Its programs are Debian's (`apt-get install postgresql`); nothing system-wide is
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,21 @@ class Server:
         self.run(
             "pg_ctl", "stop", "--wait", "--mode", how, "--pgdata", self.folder / "data", check=False
         )
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop its processes where they are: the kernel still takes what is sent to them."""
+        first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        every = [first, *map(int, children)]
+        for pid in every:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in every:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run a statement as the superuser; return what it printed."""

@@ -1,6 +1,7 @@
 """The main job with its record in PostgreSQL; and a server that goes away while it is done."""
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -115,6 +116,45 @@ def test_server_that_is_restarted_again_and_again_costs_nothing(site: Site, serv
     assert ran(site) == 6
     assert "hunter2" not in site.daemon_said
     assert "whole" in site("store", "check").stderr
+
+
+def test_daemon_ends_where_the_server_is_frozen(site: Site, server: Server) -> None:
+    """Stopped by SIGSTOP, as a hung disk does: what waits for it gets no word, and no error."""
+    site.submit(spec(site, 3))
+    with site.daemon() as daemon, server.frozen():
+        time.sleep(3)  # the next step has begun by then
+        daemon.terminate()
+        assert daemon.wait(60) == 0
+    assert "broken off" in site.daemon_said
+    assert [run["state"] for run in site.ended("swept")] == ["completed"] * 6
+    assert ran(site) == 6
+    assert "whole" in site("store", "check").stderr
+
+
+def test_command_ends_by_ctrl_c_where_the_server_is_frozen(site: Site, server: Server) -> None:
+    """While it waits for a statement, or to connect."""
+    site.submit(spec(site, 30).replace("swept", "slow"))
+    watching = site.start("watch", "slow")
+    time.sleep(4)
+    with server.frozen():
+        time.sleep(2)
+        ended = [interrupted(watching)]
+        looking = site.start("status")
+        time.sleep(2)
+        ended.append(interrupted(looking))
+    assert ended == ["interrupted", "interrupted"]
+    site("cancel", "slow", "--yes")
+    site.ended("slow")
+
+
+def interrupted(process: "subprocess.Popen[str]") -> str:
+    """Send Ctrl-C; return what the command says last."""
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "psycopg" not in said
+    return said.splitlines()[-1]
 
 
 @pytest.fixture

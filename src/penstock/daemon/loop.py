@@ -20,12 +20,14 @@ from penstock.daemon.life import PULSE, Pulse
 from penstock.errors import PenstockError, StoreError, UsageError
 from penstock.service.project import Project
 from penstock.service.upkeep import Upkeep, has_live
+from penstock.store import connection
 
 if TYPE_CHECKING:
     from penstock.reconciler.cycle import Report
 
 QUICK_S = 2.0  # between cycles that only read spools
 AFTER_BUG_S = 60.0
+SILENT_S = 20.0  # that a store's server may take to answer one that is to end
 
 
 class Say(Protocol):
@@ -52,6 +54,8 @@ class Loop:
     def run(self) -> None:
         """Run until SIGTERM or SIGINT; the step in hand is ended first.
 
+        But a store whose server says nothing is not waited for then: what is not committed does not
+        count, and the next cycle does it.
         Raises UsageError where another daemon has taken the place of this one.
         """
         self._scheduler = BlockingScheduler(
@@ -62,8 +66,11 @@ class Loop:
             signal.signal(number, self._stop)
         self._plan(0)
         self._scheduler.start()
-        with self._in_hand:
-            self.say("stopped; runs in the queue go on, and are found again by the next cycle")
+        while not self._in_hand.acquire(timeout=1):
+            if connection.cut(SILENT_S):
+                self.say("the store does not answer: the step in hand is broken off", "warning")
+        self.say("stopped; runs in the queue go on, and are found again by the next cycle")
+        self._in_hand.release()
         if self.replaced is not None:
             raise self.replaced
 

@@ -6,6 +6,7 @@ stands behind ``dialect``. Nothing here, or on a hot path, imports SQLAlchemy.
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from penstock.store.dialect import Dialect, Raw, dialect_of
 from penstock.store.sqlite import settle_journal, sqlite_path
 
 VERSION = "0001"  # of the tables: the newest migration; a test compares
+_stores: "weakref.WeakSet[Store]" = weakref.WeakSet()  # of this process
+_noting = threading.Lock()
 
 
 class Connection:
@@ -102,6 +105,8 @@ class Store:
         self.clock = clock  # in place of the store's own: for a simulation
         self.admit: Callable[[], None] = lambda: None  # raises where this host may not write
         self._local = threading.local()
+        with _noting:
+            _stores.add(self)
 
     @property
     def name(self) -> str:
@@ -183,6 +188,16 @@ class Store:
         if raw is not None and self._local.identity[0] == os.getpid():
             raw.close()
         self._local.raw = self._local.identity = None
+
+
+def cut(after_s: float) -> bool:
+    """End all waits of other threads for a server that have lasted for so long.
+
+    Return whether there were any. To who waited the connection is lost, as when the server ends.
+    """
+    with _noting:
+        every = list(_stores)
+    return True in [store.dialect.cut(after_s) for store in every]
 
 
 def open_store(

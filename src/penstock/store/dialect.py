@@ -52,6 +52,13 @@ class Dialect(Protocol):
         """Return whether a connection is of no use any more."""
         ...
 
+    def cut(self, after_s: float, /) -> bool:
+        """End the waits of other threads for a server that have lasted for so long.
+
+        Return whether there were any. A file is waited for no longer than was said at its opening.
+        """
+        ...
+
     def begin(self, raw: Raw, *, writes: bool) -> None:
         """Begin a transaction: the only one that writes, or one that sees one state."""
         ...

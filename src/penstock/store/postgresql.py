@@ -26,6 +26,8 @@ try:
     from psycopg.pq import TransactionStatus
     from psycopg.types.numeric import FloatDumper, Int8BinaryDumper, Int8Dumper
     from psycopg.types.string import StrDumperUnknown
+
+    from penstock.store import server
 except ImportError as missing:
     raise StoreError(
         f"the store is in PostgreSQL, and psycopg is not here ({missing})",
@@ -98,16 +100,6 @@ class _Text(StrDumperUnknown):
 
 
 _DUMPERS = ((int, Int8Dumper), (int, Int8BinaryDumper), (float, _Float), (str, _Text))
-
-
-class _Raw(psycopg.Connection[Any]):
-    """A connection that ends with the thread that it was of.
-
-    libpq's own part closes itself, in the process that made it; psycopg would only complain.
-    """
-
-    def __del__(self, *_: Any) -> None:
-        """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +209,7 @@ class PostgreSQL:
         self._conninfo = conninfo(url)
         self.name = name(self._conninfo)
         busy = f"{max(1, round(busy_s * 1000))}"  # 0 would be: for ever
+        self._open = server.Open()
         self._begin = {True: _WRITE.format(busy=busy), False: _READ.format(busy=busy)}
 
     def identity(self) -> tuple[int, ...]:
@@ -232,13 +225,18 @@ class PostgreSQL:
         who = f"penstock {os.getpid()} on {socket.gethostname()}"
         given = {**_PATIENCE, "fallback_application_name": who, **self._conninfo}
         try:
-            raw = _Raw.connect(**given, autocommit=True)
+            raw = server.Raw.connect(**given, autocommit=True)
         except psycopg.Error as error:
             raise at_connection(self.name, self.clean(error)) from error
         # Whole numbers of one width, too, so that a statement is prepared once.
         for kind, dumper in _DUMPERS:
             raw.adapters.register_dumper(kind, dumper)
+        self._open.add(raw)
         return raw
+
+    def cut(self, after_s: float) -> bool:
+        """End the waits of other threads for the server that have lasted for so long."""
+        return self._open.cut(after_s)
 
     def libpq(self) -> tuple[str, dict[str, str]]:
         """Return what a program of PostgreSQL's is to be called with: words, and variables."""

@@ -40,6 +40,10 @@ class SQLite:
         """Return that a connection to a file is not lost."""
         return False
 
+    def cut(self, _: float) -> bool:
+        """Do nothing: there is no server, and a lock is waited for no longer than was said."""
+        return False
+
     def begin(self, raw: Raw, *, writes: bool) -> None:
         """Begin a transaction; one that reads keeps others from a commit while it lasts."""
         raw.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
