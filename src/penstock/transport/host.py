@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import os
 import pwd
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,11 @@ class Host:
         return (*self.jumps, self)
 
     @property
+    def before(self) -> "Host | None":
+        """Return the jump host through which it is reached; None: there is none."""
+        return replace(self.jumps[-1], jumps=self.jumps[:-1]) if self.jumps else None
+
+    @property
     def way(self) -> str:
         """Return what is the same for all that reach it in the same way, whatever they call it."""
         return repr([replace(one, name="", jumps=()) for one in self.chain])
@@ -58,6 +63,17 @@ class Host:
         if self.alias:
             return self.alias
         return self.address if self.port == 22 else f"[{self.address}]:{self.port}"
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> "Host":
+        """Return what was written as JSON."""
+        more = {
+            "keys": tuple(map(Path, said["keys"])),
+            "known_hosts": tuple(map(Path, said["known_hosts"])),
+            "jumps": tuple(map(cls.of, said["jumps"])),
+            "proxy": tuple(said["proxy"]),
+        }
+        return cls(**{**said, **more})
 
     def __str__(self) -> str:
         port = "" if self.port == 22 else f":{self.port}"

@@ -21,9 +21,9 @@ from filelock import FileLock, Timeout
 
 from penstock.errors import PenstockError, Unattended, Unreachable, Untrusted
 from penstock.settings import Cluster
-from penstock.transport import peer
+from penstock.transport import hop, peer
 from penstock.transport.agent import Said
-from penstock.transport.host import resolve
+from penstock.transport.host import Host, resolve
 from penstock.transport.session import Session, on_terminal
 from penstock.transport.trunk import Trunk
 
@@ -33,10 +33,10 @@ LOOK_S = 1.0
 class Link:
     """Answer requests of all who may open the socket, one at a time to each program there."""
 
-    def __init__(self, trunk: Trunk, path: Path) -> None:
+    def __init__(self, trunk: Trunk, path: Path, *, keep_s: float = 0.0) -> None:
         self._trunk, self._path = trunk, path
         self._sessions: dict[tuple[object, ...], Session] = {}
-        self._keep_s = 0.0
+        self._keep_s = keep_s
         self._lock = threading.Lock()
         self._used_at = time.monotonic()
         self._clients = 0
@@ -90,9 +90,13 @@ class Link:
         self._clients += 1
         try:
             with client, client.makefile("rb") as lines:
-                session = self._of(json.loads(lines.readline()))
+                begin = json.loads(lines.readline())
+                if "through" in begin:
+                    self._pass(client, lines, begin)
+                    return
+                session = self._of(begin) if begin else None
                 client.sendall(b'{"size": 0}\n')
-                while line := lines.readline():
+                while session and (line := lines.readline()):
                     asked = json.loads(line)
                     body = lines.read(asked.pop("size"))
                     said, data = self._one(session, asked, body)
@@ -103,6 +107,15 @@ class Link:
             return  # who asked is gone, and with it the need for an answer
         finally:
             self._clients -= 1
+
+    def _pass(self, client: socket.socket, lines: Any, begin: Said) -> None:
+        """Be the way to a host behind this one."""
+        try:
+            hop.serve(self._trunk, client, lines, begin)
+        except PenstockError as error:
+            client.sendall(json.dumps(self._raised(error)).encode() + b"\n")
+        finally:
+            self._used_at = time.monotonic()
 
     def _of(self, begin: Said) -> Session:
         """Return the session that a client begins with."""
@@ -120,10 +133,18 @@ class Link:
             how = {"timeout_s": asked["timeout_s"], "is_safe": asked["is_safe"]}
             return session.ask(said, body, **how)
         except PenstockError as error:
-            # The next one is started on a terminal, maybe.
-            if isinstance(error, Unattended | Untrusted):
-                self._is_over.set()
-            return {"raised": type(error).__name__, "what": error.what, "hint": error.hint}, b""
+            return self._raised(error), b""
+
+    def _raised(self, error: PenstockError) -> Said:
+        """Return an error as it is told; whoever needs somebody ends: the next may find one."""
+        if isinstance(error, Unattended | Untrusted):
+            self._is_over.set()  # the next one is started on a terminal, maybe
+        return told(error)
+
+
+def told(error: PenstockError) -> Said:
+    """Return an error for another process."""
+    return {"raised": type(error).__name__, "what": error.what, "hint": error.hint}
 
 
 def main() -> int:
@@ -132,8 +153,7 @@ def main() -> int:
     try:
         link = _begun(begin)
     except PenstockError as error:
-        said = {"raised": type(error).__name__, "what": error.what, "hint": error.hint}
-        sys.stdout.write(json.dumps(said) + "\n")
+        sys.stdout.write(json.dumps(told(error)) + "\n")
         return 1
     with contextlib.suppress(BrokenPipeError):  # who started this may have gone
         sys.stdout.write(f"{json.dumps({'is_serving': link is not None})}\n")
@@ -147,19 +167,25 @@ def main() -> int:
 def _begun(begin: dict[str, Any]) -> Link | None:
     """Return a link that has logged in; None where another process has the connection."""
     name, cluster, asked_at = begin["name"], Cluster.of(begin["cluster"]), Path(begin["path"])
-    host = resolve(cluster)
-    path = asked_at.with_name(f"{peer.digest(host.way, begin['version'])}.socket")
+    is_hop = "hop" in begin
+    host = Host.of(begin["hop"]) if is_hop else resolve(cluster)
+    path = hop.path_of(host, begin)
     try:
         with FileLock(path.with_suffix(".lock"), timeout=peer.START_S):
             link = None
-            if not peer.is_up(path, name, cluster):
+            if not (hop.is_up(path) if is_hop else peer.is_up(path, name, cluster)):
                 ask = on_terminal() if begin["is_terminal"] else None
-                trunk = Trunk(host, Path(begin["state"]), ask=ask)
-                link = Link(trunk, path)
-                link.session(name, cluster).hello()
+                way = hop.before(host, begin)
+                trunk = Trunk(host, Path(begin["state"]), ask=ask, hop=way)
+                link = Link(trunk, path, keep_s=hop.KEEP_S if is_hop else 0.0)
+                if is_hop:
+                    trunk.connection(cluster.connect_s)
+                else:
+                    link.session(name, cluster).hello()
                 link.listen()
                 trunk.leave_terminal()
-            _point(asked_at, path)
+            if not is_hop:
+                _point(asked_at, path)
             return link
     except Timeout as error:
         raise Unreachable(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from penstock.errors import Denied, Dropped, Unattended, Unreachable
 from penstock.transport import certificate, keys
@@ -20,6 +20,20 @@ from penstock.transport.proxy import Proxy
 # Answers to what a server asks: a title, and questions with whether an answer may be shown.
 Asker = Callable[[str, list[tuple[str, bool]]], list[str]]
 Trying = Callable[[Host], contextlib.AbstractContextManager[None]]
+
+
+class Through(Protocol):
+    """The way through jump hosts that another process has logged in to."""
+
+    def leave_terminal(self) -> None:
+        """Ask nobody any more."""
+
+    def login(self, timeout_s: float, /) -> None:
+        """Let them be logged in to, if they are not. Raises TransportError."""
+
+    def open(self, host: Host, timeout_s: float, /) -> Any:
+        """Return the way to a host behind them, a socket. Raises OSError."""
+
 
 MOST_KEYS = 5  # servers allow six failures, and count each key
 KEEPALIVE_S = 30
@@ -55,6 +69,10 @@ class Connection:
         channel.exec_command(line)
         return channel
 
+    def forward(self, to: tuple[str, int], timeout_s: float) -> Any:
+        """Return a channel to a place that its host can reach."""
+        return _forwarded(self._chain[-1], to, timeout_s)
+
     def close(self) -> None:
         """Close it, and those that it goes through."""
         _close(self._chain, self._proxies)
@@ -67,18 +85,29 @@ def _close(chain: "list[paramiko.Transport]", proxies: list[Proxy]) -> None:
         proxy.close()
 
 
-def connect(host: Host, *, ask: Asker | None, timeout_s: float, trying: Trying) -> Connection:
+def connect(
+    host: Host,
+    *,
+    ask: Asker | None,
+    timeout_s: float,
+    trying: Trying,
+    through: Through | None = None,
+) -> Connection:
     """Return a connection that is logged in. Raises Unreachable, or Denied.
 
-    ``trying`` is around the login to each host of the way, and sees how it ends.
+    ``trying`` is around the login to each host of the way, and sees how it ends. Where there is a
+    way ``through`` the jump hosts, they are logged in to already.
     """
     chain: list[paramiko.Transport] = []
     proxies: list[Proxy] = []
     asked: list[str] = []
     try:
-        for one in host.chain:
+        for one in host.chain if through is None else (host,):
             with trying(one), _mapped(one):
-                sock = _socket(one, chain, proxies, timeout_s)
+                if through is None:
+                    sock = _socket(one, chain, proxies, timeout_s)
+                else:
+                    sock = through.open(one, timeout_s)
                 with _proxied(one, proxies if one.proxy else []):
                     chain.append(_one(one, sock, _noted(ask, asked), timeout_s))
     except BaseException:
@@ -151,7 +180,7 @@ def _socket(
     """Return a way to a host: through the one before, a program, or the network."""
     place = (host.address, host.port)
     if chain:
-        return chain[-1].open_channel("direct-tcpip", place, ("127.0.0.1", 0), timeout=timeout_s)
+        return _forwarded(chain[-1], place, timeout_s)
     if host.proxy:
         proxies.append(Proxy(host.proxy))
         return proxies[-1].socket
@@ -161,6 +190,10 @@ def _socket(
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # a Mac has none
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_S * 1000)
     return sock
+
+
+def _forwarded(transport: "paramiko.Transport", to: tuple[str, int], timeout_s: float) -> Any:
+    return transport.open_channel("direct-tcpip", to, ("127.0.0.1", 0), timeout=timeout_s)
 
 
 def _one(host: Host, sock: Any, ask: Asker | None, timeout_s: float) -> "paramiko.Transport":

@@ -67,7 +67,7 @@ class Shared:
             if self.path.exists():
                 self._lock.release()
             else:
-                self._begun = self._spawn()
+                self._begun = spawn(self._begin())
 
     def abandon(self) -> None:
         """End a process that was begun and that nobody has asked: it might ask for a code."""
@@ -99,7 +99,7 @@ class Shared:
                     ) from error
             else:
                 self._stream = stream
-                return _checked(answer), data
+                return checked(answer), data
         raise AssertionError
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ class Shared:
             if self._begun is not None:
                 begun, self._begun = self._begun, None
                 try:
-                    self._finish(begun)
+                    finish(begun, self._name)
                     return self._connect()
                 finally:
                     self._lock.release()
@@ -142,7 +142,7 @@ class Shared:
             with self._lock.acquire(timeout=START_S):
                 with contextlib.suppress(OSError):
                     return self._connect()  # another has started it meanwhile
-                self._finish(self._spawn())
+                finish(spawn(self._begin()), self._name)
                 return self._connect()
         except Timeout as error:
             raise Unreachable(
@@ -152,45 +152,49 @@ class Shared:
         except OSError as error:
             raise Unreachable(f"the connection to {self._name} went away: {error}") from error
 
-    def _spawn(self) -> "subprocess.Popen[bytes]":
-        """Start the process."""
-        is_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-        begin = {
+    def _begin(self) -> Said:
+        """Return what a process is told that is to connect."""
+        return {
             "name": self._name,
             "cluster": asdict(self._cluster),
             "state": str(self._state),
             "path": str(self.path),
             "version": self._version,
-            "is_terminal": is_terminal,
+            "is_terminal": sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty(),
         }
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "penstock.transport.link"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if is_terminal else subprocess.DEVNULL,
-        )
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(begin).encode() + b"\n")
-            process.stdin.close()
-        return process
 
-    def _finish(self, process: "subprocess.Popen[bytes]") -> None:
-        """Wait until the process has logged in."""
-        assert process.stdout is not None
-        with process.stdout:
-            line = process.stdout.readline()
-        answer = json.loads(line) if line else {}
-        if answer.get("is_serving"):
-            process.returncode = 0  # it lives on, and is not ours
-            return
-        code = process.wait()
-        if not line:
-            raise Unreachable(
-                f"the process that connects to {self._name} ended with {code}",
-                hint="this is a bug in Penstock: please report it",
-            )
-        _checked(answer)
+
+def spawn(begin: Said) -> "subprocess.Popen[bytes]":
+    """Start a process that has a connection."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "penstock.transport.link"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=None if begin["is_terminal"] else subprocess.DEVNULL,
+    )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(begin, default=str).encode() + b"\n")
+        process.stdin.close()
+    return process
+
+
+def finish(process: "subprocess.Popen[bytes]", name: str) -> None:
+    """Wait until a process has logged in. Raises what it raised."""
+    assert process.stdout is not None
+    with process.stdout:
+        line = process.stdout.readline()
+    answer = json.loads(line) if line else {}
+    if answer.get("is_serving"):
+        process.returncode = 0  # it lives on, and is not ours
+        return
+    code = process.wait()
+    if not line:
+        raise Unreachable(
+            f"the process that connects to {name} ended with {code}",
+            hint="this is a bug in Penstock: please report it",
+        )
+    checked(answer)
 
 
 def is_up(path: Path, name: str, cluster: Cluster) -> bool:
@@ -220,7 +224,7 @@ def digest(*what: object) -> str:
     return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 
-def _checked(answer: Said) -> Said:
+def checked(answer: Said) -> Said:
     """Raise what was raised at the other end."""
     if "raised" in answer:
         kind: Any = getattr(errors, answer["raised"], TransportError)

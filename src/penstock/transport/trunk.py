@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from penstock import failpoint
 from penstock.transport import login
@@ -21,8 +22,19 @@ BROKEN = (OSError, EOFError, paramiko.SSHException, ValueError)
 class Trunk:
     """Have a connection to a host, from when it is needed first."""
 
-    def __init__(self, host: Host, state: Path, *, ask: login.Asker | None = None) -> None:
-        """``state`` is a folder of this machine that all processes of the user share."""
+    def __init__(
+        self,
+        host: Host,
+        state: Path,
+        *,
+        ask: login.Asker | None = None,
+        hop: login.Through | None = None,
+    ) -> None:
+        """``state`` is a folder of this machine that all processes of the user share.
+
+        ``hop`` is the way through the host's jump hosts; else they are logged in to from here.
+        """
+        self._hop = hop
         self.host, self._folder, self._ask_user = host, state, ask
         self.state = state / str(host).replace("/", "_")
         self._lock = threading.RLock()
@@ -36,6 +48,8 @@ class Trunk:
 
     def leave_terminal(self) -> None:
         """Ask nobody any more: whoever could answer has gone on."""
+        if self._hop is not None:
+            self._hop.leave_terminal()
         self._ask_user = None
 
     def connection(self, timeout_s: float) -> login.Connection:
@@ -45,6 +59,21 @@ class Trunk:
                 self.close()
                 self._connection = self._connect(timeout_s)
             return self._connection
+
+    def channel(self, to: tuple[str, int], timeout_s: float) -> Any:
+        """Return a channel to a place that the host can reach.
+
+        One that does not come in time says nothing of the connection, which others use.
+        """
+        for is_last in (False, True):
+            connection, since = self.connection(timeout_s), time.monotonic()
+            try:
+                return connection.forward(to, timeout_s)
+            except BROKEN:
+                if connection.is_open or is_last:
+                    raise
+                self.give_up(connection, since)
+        raise AssertionError
 
     def hear(self) -> None:
         """Note that the host has just said something."""
@@ -83,12 +112,15 @@ class Trunk:
         is_attended = self._ask_user is not None
         for one in self.host.chain:  # or a jump host hears of each try that will come to nothing
             self._cooldown(one).check(str(one), is_attended=is_attended)
+        if self._hop is not None:
+            self._hop.login(timeout_s)
         self.count("connect")
         made = login.connect(
             self.host,
             ask=self._ask_user,
             timeout_s=timeout_s,
             trying=lambda one: self._cooldown(one).trying(str(one), is_attended=is_attended),
+            through=self._hop,
         )
         failpoint.hit("ssh.connected")
         return made
