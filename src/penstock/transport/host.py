@@ -39,6 +39,7 @@ class Host:
     known_hosts: tuple[Path, ...]
     alias: str = ""  # under which its key is known, in place of address and port
     jumps: tuple["Host", ...] = ()  # first to last
+    certificates: tuple[Path, ...] = ()  # of `keys`, beside those that lie beside them
     proxy: tuple[str, ...] = ()  # a program that is the way to it
     is_limited: bool = False  # to `keys`: its agent signs with these, and offers no other
 
@@ -70,6 +71,7 @@ class Host:
         more = {
             "keys": tuple(map(Path, said["keys"])),
             "known_hosts": tuple(map(Path, said["known_hosts"])),
+            "certificates": tuple(map(Path, said["certificates"])),
             "jumps": tuple(map(cls.of, said["jumps"])),
             "proxy": tuple(said["proxy"]),
         }
@@ -158,6 +160,11 @@ class _Config:
                 )
             ),
             alias=said.get("hostkeyalias", ""),
+            certificates=tuple(
+                Path(one).expanduser()
+                for one in [said.get("certificatefile", "none")]
+                if one != "none"
+            ),
             jumps=tuple(self._jumps(jump, agent, depth)),
             proxy=() if command == "none" else proxy.words(name, command),
         )
