@@ -16,7 +16,16 @@ from ipaddress import IPv4Address, IPv4Network, ip_network
 from pathlib import Path
 
 from deploy.test_cluster import image
-from deploy.test_cluster.engine import ROOT, ClusterError, Engine, find, run, say, working
+from deploy.test_cluster.engine import (
+    ROOT,
+    ClusterError,
+    Engine,
+    NoEngine,
+    engines,
+    run,
+    say,
+    working,
+)
 
 COMPOSE_FILE = ROOT / "docker-compose.test.yml"
 # Each machine, and the part that it is.
@@ -73,10 +82,15 @@ class Cluster:
 
     @cached_property
     def engine(self) -> Engine:
-        """Return what runs containers here, as it starts one."""
-        engine = find()
-        image.bring_base(engine, self.debian)
-        return working(engine, image.base(self.debian))
+        """Return what runs containers here: the first that starts one, and as it does."""
+        why = []
+        for engine in engines():
+            try:
+                image.bring_base(engine, self.debian)
+                return working(engine, image.base(self.debian))
+            except NoEngine as error:
+                why.append(str(error))
+        raise NoEngine("; ".join(why))
 
     def container(self, machine: str) -> str:
         return f"{self.project}-{machine}"

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,21 +93,29 @@ def is_installable() -> bool:
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
-def find() -> Engine:
-    """Return an engine that answers, or say what is missing."""
+def engines() -> Iterator[Engine]:
+    """Go through the engines that answer; where there is none, say what is missing."""
     why = []
+    is_any = False
     if shutil.which("docker"):
         docker = Engine("docker", ("docker", "compose"))
         if docker("info").returncode == 0 and docker("compose", "version").returncode == 0:
-            return docker
-        why.append("docker is here, but its engine does not answer or it has no `docker compose`")
+            is_any = True
+            yield docker
+        else:
+            why.append("docker is here, but its engine does not answer or has no `docker compose`")
     compose = podman_compose()
     if shutil.which("podman"):
         podman = Engine("podman", (str(compose),), WITHOUT_SYSTEMD)
         if podman("info").returncode == 0 and compose:
-            return podman
-        why.append("podman is here, but `podman info` fails" if compose else "no podman-compose")
-    raise NoEngine("; ".join(why) or "neither docker nor podman is here")
+            is_any = True
+            yield podman
+        else:
+            why.append(
+                "podman is here, but `podman info` fails" if compose else "no podman-compose"
+            )
+    if not is_any:
+        raise NoEngine("; ".join(why) or "neither docker nor podman is here")
 
 
 def podman_compose() -> str | None:
@@ -117,14 +125,17 @@ def podman_compose() -> str | None:
 
 
 def working(engine: Engine, image: str) -> Engine:
-    """Return the engine as it starts a container of an image, or say why none starts."""
+    """Return the engine as it starts a container of an image, or say why none starts.
+
+    A privileged one, as nodes are: an engine may ask for more than it was itself given.
+    """
     candidates = [engine]
     if engine.name == "podman" and shutil.which("runc"):
         conf = {**engine.env, "CONTAINERS_CONF": str(CONTAINERS_CONF)}
         candidates.append(Engine(engine.name, engine.compose, conf))
     said = ""
     for candidate in candidates:
-        done = candidate("run", "--rm", "--network=none", image, "true")
+        done = candidate("run", "--rm", "--privileged", "--network=none", image, "true")
         if done.returncode == 0:
             return candidate
         said = done.stderr.strip()
@@ -134,7 +145,7 @@ def working(engine: Engine, image: str) -> Engine:
 def install() -> None:
     """Install Podman from Debian's or Ubuntu's packages, unless an engine answers."""
     try:
-        engine = find()
+        engine = next(engines())
     except NoEngine:
         pass
     else:
