@@ -195,7 +195,7 @@ def test_ctrl_c_takes_both_clusters_down(
     root = checkout({f"exec {TRIXIE} *": "echo began >>began; exec sleep 55"}, python=WAITS)
     with start(root) as started:
         try:
-            until(lambda: (root / "began").exists() and len((root / "began").read_text()) == 12)
+            until_written(root / "began", "began\n" * 2)
             began = time.monotonic()
             os.killpg(started.pid, how)
             started.communicate(timeout=30)
@@ -212,7 +212,7 @@ def test_ctrl_c_while_a_cluster_comes_up_takes_it_down(checkout: Checkout) -> No
     root = checkout({f"up {TRIXIE}": "echo began >>began; exec sleep 55"})
     with start(root) as started:
         try:
-            until((root / "began").exists)
+            until_written(root / "began", "began\n")
             os.killpg(started.pid, signal.SIGINT)
             started.communicate(timeout=30)
         finally:
@@ -223,8 +223,24 @@ def test_ctrl_c_while_a_cluster_comes_up_takes_it_down(checkout: Checkout) -> No
     assert calls(root / "bin" / "python") == []
 
 
-def until(is_so: Callable[[], bool]) -> None:
+def test_another_ctrl_c_does_not_stop_the_taking_down(checkout: Checkout) -> None:
+    takes = "echo down >>began; sleep 1; echo gone >>ended"
+    root = checkout({"up *": "echo up >>began; exec sleep 55", "down *": takes})
+    with start(root) as started:
+        try:
+            for begun in ("up\n", "up\ndown\n"):
+                until_written(root / "began", begun)
+                os.killpg(started.pid, signal.SIGINT)
+            started.communicate(timeout=30)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(started.pid, signal.SIGKILL)
+    assert started.returncode == 130
+    assert (root / "ended").read_text() == "gone\n"
+
+
+def until_written(path: Path, text: str) -> None:
     end = time.monotonic() + 30
-    while not is_so():
+    while not (path.exists() and path.read_text() == text):
         assert time.monotonic() < end
         time.sleep(0.05)
