@@ -24,6 +24,7 @@ _EVEN, _DIFFERENCES, _PLAIN, _SHUFFLED = range(4)
 _LEVEL = 6
 FULL = 1000  # points; a chunk with as many is never written again
 LARGEST = 8192
+_MERGED = 7  # chunks that are not full, before they become one
 _FEW = 100  # metrics of which one statement asks
 _PROBE = 2048  # bytes of values on which the two ways are compared
 
@@ -170,48 +171,56 @@ class Gained:
     is_last: bool
 
 
-_Row = tuple[int, int, int, bytes]  # id, seq, count, data
+_Row = tuple[int, int, int]  # id, seq, count
 _Of = tuple[int, int, str]  # attempt, restart, key
 
 
 def write(tx: Connection, gained: Sequence[Gained]) -> None:
     """Append points to the chunks of several attempts, with few statements for all of them.
 
-    A chunk that is not full is written anew together with what comes after it, once that is half as
-    much: so a slow logger costs neither a row a point, nor all its points at each look. With
-    ``is_last`` all that are not full become one.
+    What comes is a chunk of its own, until many of a size wait that are not full, or are so
+    together: then they are written anew as one. So a slow logger costs neither a row a point, nor
+    all its points at each look. With ``is_last`` all that are not full become one.
     """
     unfull = _unfull(tx, [one.attempt for one in gained])
-    gone: list[int] = []
-    known: dict[_Of, int] = {}  # the seq with which to go on
-    whole: dict[_Of, Columns] = {}
+    merged: dict[_Of, list[_Row]] = {}
+    new: dict[_Of, Columns] = {}
     for one in gained:
         left = unfull.get((one.attempt, one.restart), {})
         for key in one.columns.keys() | (left.keys() if one.is_last else ()):
             rows = left.get(key, [])
             columns = one.columns.get(key, Columns())
-            if not columns and len(rows) < 2:
-                continue
-            taken: list[_Row] = []
-            size = len(columns)
-            while rows and (one.is_last or rows[-1][2] <= 2 * size):
-                taken.append(rows.pop())
-                size += taken[-1][2]
-            of = (one.attempt, one.restart, key)
-            whole[of] = Columns()
-            for _, _, count, data in reversed(taken):
-                whole[of].extend(decode(data, count))
-            whole[of].extend(columns)
-            gone += [row[0] for row in taken]
-            if taken:
-                known[of] = taken[-1][1]
-    known |= _next_seqs(tx, [of for of in whole if of not in known])
+            if columns or len(rows) > 1:
+                of = (one.attempt, one.restart, key)
+                new[of], merged[of] = columns, _merged(rows, len(columns), one.is_last)
+    gone = [row[0] for rows in merged.values() for row in rows]
+    old = _data(tx, gone)
+    known: dict[_Of, int] = {}  # the seq with which to go on
+    for of, rows in merged.items():
+        if rows:
+            known[of] = rows[0][1]
+            whole = Columns()
+            for made, _, count in rows:
+                whole.extend(decode(old[made], count))
+            whole.extend(new[of])
+            new[of] = whole
+    known |= _next_seqs(tx, [of for of in new if of not in known])
     for some in batches(gone):
         tx.execute(f"DELETE FROM chunk WHERE id IN {marks(some)}", some)
     tx.executemany(
         "INSERT INTO chunk (attempt_id, restart, key, seq, count, data) VALUES (?, ?, ?, ?, ?, ?)",
-        [row for of, columns in whole.items() for row in _chunks(of, known[of], columns)],
+        [row for of, columns in new.items() for row in _chunks(of, known[of], columns)],
     )
+
+
+def _merged(rows: list[_Row], size: int, is_last: bool) -> list[_Row]:
+    """Return which of the chunks that are not full become one with so many new points."""
+    at = len(rows)
+    while at and (is_last or rows[at - 1][2] <= 2 * size):
+        at -= 1
+        size += rows[at][2]
+    is_worth_it = is_last or size >= FULL or len(rows) - at >= _MERGED
+    return rows[at:] if is_worth_it else []
 
 
 def _unfull(
@@ -219,15 +228,23 @@ def _unfull(
 ) -> dict[tuple[int, int], dict[str, list[_Row]]]:
     """Return the chunks that are not full, in order, by attempt and restart, and by metric."""
     found = tx.execute(
-        "SELECT attempt_id, restart, key, id, seq, count, data FROM chunk WHERE attempt_id IN "
+        "SELECT attempt_id, restart, key, id, seq, count FROM chunk WHERE attempt_id IN "
         f"{marks(attempts)} AND count < ? ORDER BY attempt_id, restart, key, seq",
         (*attempts, FULL),
     )
     unfull: dict[tuple[int, int], dict[str, list[_Row]]] = {}
-    for attempt, restart, key, *row in found:
+    for attempt, restart, key, made, seq, count in found:
         rows = unfull.setdefault((attempt, restart), {}).setdefault(key, [])
-        rows.append((row[0], row[1], row[2], row[3]))
+        rows.append((made, seq, count))
     return unfull
+
+
+def _data(tx: Connection, chunks: Sequence[int]) -> dict[int, bytes]:
+    """Return the bytes of chunks."""
+    found: dict[int, bytes] = {}
+    for some in batches(chunks):
+        found |= dict(tx.execute(f"SELECT id, data FROM chunk WHERE id IN {marks(some)}", some))
+    return found
 
 
 def _next_seqs(tx: Connection, every: Sequence[_Of]) -> dict[_Of, int]:
