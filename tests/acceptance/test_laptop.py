@@ -70,8 +70,8 @@ def ran_out(laptop: Laptop) -> bool:
 
 # The requests of a submit of two arrays, then those of two looks: the second begins with the folds.
 SUBMIT = 17
-LOOKS = dict(enumerate(["get", "gather", "run", "get", "gather"], SUBMIT + 1))
-METRICS, FOLD = SUBMIT + 2, SUBMIT + 5
+LOOKS = dict(enumerate(["gather", "run", "gather"], SUBMIT + 1))
+METRICS, FOLD = SUBMIT + 1, SUBMIT + 3
 SHORT = {"ssh.connected:1", f"ssh.answered:{METRICS}", f"ssh.asking:{FOLD}", f"ssh.answered:{FOLD}"}
 POINTS = ["ssh.connected:1"] + [
     f"ssh.{name}:{count}" for name in ("asking", "answered") for count in range(1, FOLD + 1)
@@ -116,7 +116,7 @@ def test_killed_at_any_request_of_a_whole_sweep_all_is_done_once(
 
 
 def test_several_arrays_cost_two_commands_in_an_interval(laptop: Laptop) -> None:
-    """And a new process one more: what was sent last, which the next looks of it know."""
+    """A new process needs no more: what was sent last is known where the connection is kept."""
     site = laptop.site
     site("submit", "--cluster", "big", site.write("s.yaml", laptop.sweep()))
     submitted = laptop.asked()
@@ -126,7 +126,7 @@ def test_several_arrays_cost_two_commands_in_an_interval(laptop: Laptop) -> None
     for stand in ("ended", "folded"):
         site("tick")
         assert intents(site) == [stand] * 2
-    assert laptop.asked()[len(submitted) :] == ["get", "gather", "run"] * 2
+    assert laptop.asked()[len(submitted) :] == ["gather", "run"] * 2
 
 
 # --- a daemon

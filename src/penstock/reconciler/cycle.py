@@ -87,7 +87,7 @@ def cycle(
         _steps(world, fence, report, look=look, plan=will_plan, limits=limits)
     finally:
         lease.release(world.store, **who, holder=world.holder, fence=fence)
-    world.memory.left_at = report.sent[-1].fence if report.sent else fence
+    mark.leave(world, report.sent[-1].fence if report.sent else fence)
     return report
 
 

@@ -37,15 +37,33 @@ def read(transport: Transport, home: Path, *, user: str, cluster: str) -> int:
 
 
 def known(world: World) -> int:
-    """Return the mark; far away it costs a command, so not where nobody acted since this process.
+    """Return the mark; far away it costs a command, so not where nobody acted since we left.
 
-    Then the store is as this process left it, and no copy of before.
+    Then the store is as this process left it, or another that shares the connection, and no copy
+    of before. That is in no file: what puts a copy of the store in place could bring its copy, too.
     """
     who = {"user": world.user, "cluster": world.cluster}
-    left_at = world.memory.left_at
-    if world.is_far and left_at is not None and lease.fence(world.store, **who) == left_at:
-        return left_at
+    if world.is_far:
+        now = lease.fence(world.store, **who)
+        if now is not None and now in (world.memory.left_at, _recalled(world)):
+            return now
     return read(world.transport, world.settings.home, **who)
+
+
+def leave(world: World, fence: int) -> None:
+    """Remember the fence at which a cycle left the store."""
+    world.memory.left_at = fence
+    world.remember(_key(world), str(fence))
+
+
+def _recalled(world: World) -> int | None:
+    found = world.recall(_key(world))
+    return int(found) if found else None
+
+
+def _key(world: World) -> str:
+    mark = path(world.settings.home, user=world.user, cluster=world.cluster)
+    return f"{world.store.name} {mark}"
 
 
 def here(home: Path) -> dict[tuple[str, str], int]:

@@ -3,6 +3,7 @@
 import os
 import pwd
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -53,6 +54,9 @@ class World:
     uid: int
     alias: str = ""  # of the cluster in the settings, where it is reached by SSH
     memory: Memory = field(default_factory=Memory)
+    # What all processes remember that share the connection to a cluster that is far: by key.
+    recall: Callable[[str], str] = lambda _: ""
+    remember: Callable[[str, str], None] = lambda *_: None
 
     @property
     def capabilities(self) -> Capabilities:

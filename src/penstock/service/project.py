@@ -4,7 +4,7 @@ import contextlib
 import os
 import pwd
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -170,7 +170,8 @@ class FarProject(Project):
         """Return what a cycle works with there."""
         self.state.mkdir(parents=True, exist_ok=True)
         uid: int = self.transport.hello["uid"]  # who a cancelled job was cancelled by
-        return self._world(self.transport, uid, self.cluster)
+        world = self._world(self.transport, uid, self.cluster)
+        return replace(world, recall=self.transport.recall, remember=self.transport.remember)
 
     @cached_property
     def floor_s(self) -> float:

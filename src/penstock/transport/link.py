@@ -130,6 +130,11 @@ class Link:
         try:
             if said["verb"] == "hello":
                 return session.hello(), b""
+            if said["verb"] == "recall":
+                return {"what": session.recall(said["key"])}, b""
+            if said["verb"] == "remember":
+                session.remember(said["key"], said["what"])
+                return {}, b""
             how = {"timeout_s": asked["timeout_s"], "is_safe": asked["is_safe"]}
             return session.ask(said, body, **how)
         except PenstockError as error:

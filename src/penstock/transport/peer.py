@@ -27,6 +27,7 @@ UP_S = 30.0
 START_S = 300.0  # somebody may have to find a telephone first
 # What says which host, and as whom. Clusters that differ in other things share its connection.
 REACHED_BY = ("host", "user", "port", "key", "agent", "proxy_jump", "known_hosts")
+LOCAL_S = 10.0  # for what that process answers by itself
 RECONNECT_S = 240.0  # beyond a request's own time: the connection may have to be made anew
 
 
@@ -101,6 +102,19 @@ class Shared:
                 self._stream = stream
                 return checked(answer), data
         raise AssertionError
+
+    def recall(self, key: str) -> str:
+        """Return what a process remembered that shares the connection; empty: nothing."""
+        said = {"verb": "recall", "key": key}
+        what: str = self.ask(said, timeout_s=LOCAL_S, is_safe=True)[0]["what"]
+        return what
+
+    def remember(self, key: str, what: str) -> None:
+        """Remember something for those that share the connection, if there is one now."""
+        said = {"verb": "remember", "key": key, "what": what}
+        if self._stream is not None:
+            with contextlib.suppress(TransportError):
+                self.ask(said, timeout_s=LOCAL_S, is_safe=False)
 
     def close(self) -> None:
         """Leave the process, which goes on for others."""

@@ -39,11 +39,20 @@ class Session:
         self._channel: Any = None
         self._agent: Agent | None = None
         self._asked_at = self._used_at = 0.0
+        self._noted: dict[str, str] = {}
 
     def hello(self) -> Said:
         """Return what the remote said of itself."""
         with self._lock:
             return self._ready(is_safe=True).hello
+
+    def recall(self, key: str) -> str:
+        """Return what was remembered; empty: nothing."""
+        return self._noted.get(key, "")
+
+    def remember(self, key: str, what: str) -> None:
+        """Remember something for as long as this is kept."""
+        self._noted[key] = what
 
     def close(self) -> None:
         """End the program there, and the connection."""

@@ -32,6 +32,15 @@ class Peer(Protocol):
     def hello(self) -> Said:
         """Return what the remote said of itself: ``home``, ``uid``, ``python``."""
 
+    def recall(self, key: str) -> str:
+        """Return what was remembered; empty: nothing, or it is forgotten. Asks the remote nothing.
+
+        Raises Unreachable where there is no connection, and none can be made.
+        """
+
+    def remember(self, key: str, what: str) -> None:
+        """Remember something for as long as the connection is kept, for all who share it."""
+
 
 class SshTransport:
     """Run commands on a remote machine, and see its files."""
@@ -43,6 +52,14 @@ class SshTransport:
     def hello(self) -> Said:
         """Return what the remote said of itself."""
         return self._peer.hello()
+
+    def recall(self, key: str) -> str:
+        """Return what a process that shares the connection remembered; empty: nothing."""
+        return self._peer.recall(key)
+
+    def remember(self, key: str, what: str) -> None:
+        """Remember something for those that share the connection, for as long as it is kept."""
+        self._peer.remember(key, what)
 
     def run(self, argv: list[str], *, stdin: bytes = b"", timeout_s: float = 60) -> Finished:
         """Run a program there without a shell; at the time-out its process group is killed."""
