@@ -32,6 +32,11 @@ class Memory:
         """Return whether something is remembered."""
         return key in self._read()
 
+    def age_s(self, key: str) -> float:
+        """Return how long ago something was remembered; 0: it is not."""
+        kept = self._read()
+        return self._now() - kept[key][0] if key in kept else 0.0
+
     def keep(self, key: str, answer: str) -> None:
         """Remember, from now on."""
         self._write({**self._read(), key: (self._now(), answer)})

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
@@ -20,6 +20,7 @@ from penstock.scheduler.expression import spelled
 from penstock.scheduler.memory import Memory
 from penstock.scheduler.options import options
 from penstock.scheduler.protocol import Submission
+from penstock.scheduler.seldom import SERVES_S, Seldom
 from penstock.transport.protocol import Finished, Transport
 
 # sbatch itself sleeps and asks again for two minutes where MaxJobCount is reached.
@@ -98,7 +99,7 @@ class SlurmScheduler:
 
     @cached_property
     def _version(self) -> tuple[int, ...]:
-        return parse.version(self._ask_seldom(VERSION, parse.version))
+        return parse.version(self._seldom(VERSION, parse.version))
 
     def hear_version(self, said: str) -> None:
         """Take what ``sbatch --version`` has said already, if it did."""
@@ -118,7 +119,7 @@ class SlurmScheduler:
         if self._config.get("AccountingStorageType", "").endswith(("none", "(null)")):
             return frozenset()
         try:
-            return parse.fields(self._ask_seldom(FIELDS, parse.fields))
+            return parse.fields(self._seldom(FIELDS, parse.fields))
         except SchedulerError as error:
             if isinstance(error, SchedulerMissing) or DISABLED in error.what:
                 return frozenset()
@@ -131,24 +132,16 @@ class SlurmScheduler:
             path = self._folder / f"slurm.config.{os.getuid()}"
             memory = Memory(path, for_s=math.inf, now=lambda: stamp(self._clock.now()))
             last = config.Last(memory, self._way)
-        ask = lambda: self._ask_seldom(config.ASK, config.read)  # noqa: E731
-        return config.Config(ask, last, self._clock.now)
+        return config.Config(lambda: self._seldom(config.ASK, config.read), last, self._clock.now)
 
-    def _ask_seldom(self, argv: tuple[str, ...], read: Callable[[str], object]) -> str:
-        """Return what seldom changes: far away, as any process was told it within the hour."""
-
-        def ask() -> str:
-            answer = self._ask(*argv).out
-            read(answer)  # what cannot be read is not remembered
-            return answer
-
-        if self._folder is None or self._way:
-            return ask()
-        path = self._folder / f"slurm.seldom.{os.getuid()}"
-        memory = Memory(path, for_s=REMEMBERED_S, now=lambda: stamp(self._clock.now()))
-        if self._transport.is_told(argv):  # it is here already
-            memory.keep(" ".join(argv), ask())
-        return memory.recall(" ".join(argv), ask)
+    @cached_property
+    def _seldom(self) -> Seldom:
+        """Ask what seldom changes: far away, as any process was told it lately."""
+        memory = None
+        if self._folder is not None and not self._way:
+            path = self._folder / f"slurm.seldom.{os.getuid()}"
+            memory = Memory(path, for_s=SERVES_S, now=lambda: stamp(self._clock.now()))
+        return Seldom(self._transport, self._ask, memory)
 
     @property
     def _config(self) -> dict[str, str]:
@@ -284,7 +277,9 @@ class SlurmScheduler:
         def ask(options: Sequence[str], asked: tuple[str, ...] = QUEUE) -> Poll:
             return parse.queue(self._ask(*asked, *options).out, at)
 
-        return sibling.followed(held.apart(ask(()), ask), lambda: ask((), ELSEWHERE))
+        with self._seldom.renewing(QUEUE):
+            poll = ask(())
+        return sibling.followed(held.apart(poll, ask), lambda: ask((), ELSEWHERE))
 
     def history(self, jobs: Iterable[int], *, since: datetime) -> Poll:
         """Cost: none to the controller, one query of the accounting."""

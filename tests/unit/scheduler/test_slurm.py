@@ -8,6 +8,7 @@ import pytest
 from penstock.clock import Clock
 from penstock.errors import (
     LimitReached,
+    Lost,
     NoRoom,
     Refused,
     SchedulerError,
@@ -27,6 +28,7 @@ from tests.unit.scheduler import recorded
 
 AT = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 Answer = Finished | TransportError
+HEAD = "|".join(["JOBID", *["X"] * 11]) + "|.\n"  # of squeue
 
 
 class Stopped(Clock):
@@ -251,10 +253,55 @@ def test_far_away_another_process_does_not_ask_again_what_seldom_changes(tmp_pat
     )
     assert told.limits().max_array_size == 7, "what is sent keeps to the limits of today"
     assert scheduler()[0].limits().max_array_size == 1001
+
+
+def test_far_away_what_is_an_hour_old_is_asked_with_the_queue(tmp_path: Path) -> None:
+    """It takes no command of its own, and serves meanwhile; what is a day old does not."""
+    clock = Moving()
+    new = recorded.out("scontrol.config").replace("= 5 sec", "= 77 sec")
+
+    def scheduler(config: str = "") -> tuple[SlurmScheduler, Scripted]:
+        answers = {"scontrol show config": ok(config)} if config else {}
+        transport = Scripted({"squeue": ok(HEAD), **answers})
+        return SlurmScheduler(transport, clock=clock, memory=tmp_path), transport
+
+    can = scheduler()[0].capabilities()
     clock.at += timedelta(hours=1, seconds=1)
-    late, transport = scheduler()
+    late, transport = scheduler(new)
     assert late.capabilities() == can
+    assert transport.calls == []
+    late.observe()
+    assert [argv[0] for argv in transport.calls] == ["squeue", "sbatch", "scontrol", "sacct"]
+    late.observe()
+    assert [argv[0] for argv in transport.calls[4:]] == ["squeue"]
+    later, transport = scheduler()
+    assert later.capabilities().min_job_age_s == 77
+    later.observe()
+    assert [argv[0] for argv in transport.calls] == ["squeue"], "all was renewed"
+    clock.at += timedelta(days=1, seconds=1)
+    last, transport = scheduler()
+    assert last.capabilities() == can
     assert len(transport.calls) == 3
+
+
+def test_far_away_a_lost_connection_is_no_answer_of_the_queue(tmp_path: Path) -> None:
+    clock = Moving()
+    SlurmScheduler(Scripted(), clock=clock, memory=tmp_path).capabilities()
+    clock.at += timedelta(hours=2)
+    transport = Cut()
+    late = SlurmScheduler(transport, clock=clock, memory=tmp_path)
+    late.capabilities()
+    with pytest.raises(SchedulerError, match="the cable"):
+        late.observe()
+
+
+class Cut(Scripted):
+    """Nothing can be asked any more."""
+
+    def run_all(
+        self, argvs: Sequence[list[str]], *, timeout_s: float = 60
+    ) -> list[Finished | TransportError]:
+        raise Lost("the cable is cut")
 
 
 def test_way_to_slurm_is_another_with_another_configuration(
@@ -396,8 +443,7 @@ def test_check_passes_where_slurm_says_when_it_would_start() -> None:
 
 
 def test_observe_asks_once_for_all() -> None:
-    head = "|".join(["JOBID", *["X"] * 11]) + "|.\n"
-    scheduler, transport = make({"squeue": ok(head)})
+    scheduler, transport = make({"squeue": ok(HEAD)})
     assert scheduler.observe().at == AT
     (argv,) = transport.calls
     assert argv[:4] == ["squeue", "--me", "--all", "--states=all"]
