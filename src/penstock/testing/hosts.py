@@ -51,7 +51,7 @@ class InMemory(SQLite):
         self.file = template.with_name("penstock.db")  # what it is called; there is none
         super().__init__(self.file, 0)
         self._uri = f"file:/penstock-{next(self._count)}?vfs=memdb"
-        self.kept = sqlite3.connect(self._uri, uri=True)
+        self.kept = sqlite3.connect(self._uri, uri=True, timeout=0)
         with closing(sqlite3.connect(template)) as whole:
             whole.backup(self.kept)
 
