@@ -103,14 +103,17 @@ def belongs(task: Task, array: Array) -> bool:
 
     Ids are used again after a wrap, and users rename jobs; both at once cannot be told from
     another's job, so it is not ours. Where Submit is not known yet it is that of the sending: an id
-    comes again only after all others.
+    comes again only after all others. What is noted may be that of a later segment, where the first
+    was not seen: until then the id was ours, too.
     """
     if task.job != array.job:
         return False
     if has_token(task, array.token):
         return True  # it is like no other, and what is noted of Submit may be of a later segment
-    if task.submit_at is None or array.submit_at is not None:
-        return task.submit_at is not None and task.submit_at == array.submit_at
+    if task.submit_at is None or task.submit_at == array.submit_at:
+        return task.submit_at is not None
+    if array.submit_at is not None and task.submit_at > array.submit_at:
+        return False
     return array.sent_at is not None and abs(task.submit_at - array.sent_at) <= SENDING_TAKES
 
 

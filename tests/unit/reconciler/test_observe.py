@@ -57,6 +57,20 @@ def test_job_renamed_before_it_was_seen_belongs_by_when_it_was_sent(
     assert belongs(renamed, unseen) is is_ours
 
 
+@pytest.mark.parametrize(
+    "before, is_ours",
+    [(timedelta(minutes=3), True), (timedelta(minutes=-1), False), (timedelta(hours=1), False)],
+)
+def test_first_segment_of_a_renamed_job_is_ours_though_a_later_one_was_noted(
+    before: timedelta, is_ours: bool
+) -> None:
+    """It was renamed, and a task requeued, before anybody looked: that one's Submit is noted."""
+    assert ARRAY.submit_at is not None
+    late = replace(ARRAY, sent_at=ARRAY.submit_at - timedelta(minutes=3))
+    first = task(name="renamed", submit_at=ARRAY.submit_at - before)
+    assert belongs(first, late) is is_ours
+
+
 def test_renamed_and_requeued_task_is_ours_while_another_of_its_id_is() -> None:
     stranger = task(frozenset({4}), name="renamed", submit_at=T0 + timedelta(hours=2))
     heard = sort(poll(stranger, task()), [ARRAY])

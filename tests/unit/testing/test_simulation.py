@@ -32,6 +32,7 @@ KEPT = {
     4531: "a task vanished from an array that was cancelled and requeued as a whole, and was lost",
     8412: "a clock that was ahead made an end without a record",
     395: "an older copy called an array sending, and it was halved since: its halves ran again",
+    8966: "of a job renamed and requeued unseen the later Submit was noted, the first end disowned",
     975: "the judge: a cancel was asked of a newer store than the one that was put in its place",
     297: "NODE_FAIL of a segment that had been requeued was taken for the end",
 }
