@@ -70,7 +70,7 @@ class Laptop:
     def forget(self) -> None:
         """Let the cluster be tried at once, whatever failed before."""
         for file in self.site.root.parent.glob(".local/state/penstock/ssh/*.json"):
-            file.unlink()
+            file.unlink(missing_ok=True)
 
     def leave(self) -> None:
         """End the processes that have connections."""
