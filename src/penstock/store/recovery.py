@@ -49,11 +49,7 @@ def holders(store: Store, is_gone: Callable[[str], bool]) -> list[str]:
 
 def settled(store: Store) -> set[str]:
     """Return the tokens of the arrays of which a store knows whether they were sent."""
-    with store.read() as view:
-        found = view.execute(
-            "SELECT token FROM job_array WHERE intent NOT IN ('intended', 'sending')"
-        )
-        return {token for (token,) in found}
+    return tokens(store, *(set(Intent) - {Intent.INTENDED, Intent.SENDING}))
 
 
 def tokens(store: Store, *intents: Intent) -> set[str]:
