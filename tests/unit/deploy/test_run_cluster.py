@@ -5,8 +5,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -52,23 +52,30 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     return make
 
 
-def start(root: Path, *words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextmanager
+def started(root: Path, *words: str) -> "Iterator[subprocess.Popen[str]]":
+    """Start it in a process group of its own, of which nothing is left in the end."""
+    with subprocess.Popen(
         [root / "tests" / "run-cluster", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def run(root: Path, *words: str) -> tuple[int, list[str]]:
     """Return how it ends, and its last lines: what each part came to."""
-    with start(root, *words) as started:
-        out, _ = started.communicate(timeout=60)
+    with started(root, *words) as process:
+        out, _ = process.communicate(timeout=60)
     assert "not expected" not in out, out
     lines = out.partition("== in all\n")[2].splitlines()
-    return started.returncode, [line.partition(" (0 s)")[0] for line in lines]
+    return process.returncode, [line.partition(" (0 s)")[0] for line in lines]
 
 
 def said(root: Path) -> list[str]:
@@ -193,16 +200,12 @@ def test_ctrl_c_takes_both_clusters_down(
 ) -> None:
     """A terminal tells all in its foreground: that is all but the older cluster's suites."""
     root = checkout({f"exec {TRIXIE} *": "echo began >>began; exec sleep 55"}, python=WAITS)
-    with start(root) as started:
-        try:
-            until_written(root / "began", "began\n" * 2)
-            began = time.monotonic()
-            os.killpg(started.pid, how)
-            started.communicate(timeout=30)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(started.pid, signal.SIGKILL)
-    assert started.returncode == code
+    with started(root) as process:
+        until_written(root / "began", "began\n" * 2)
+        began = time.monotonic()
+        os.killpg(process.pid, how)
+        process.communicate(timeout=30)
+    assert process.returncode == code
     assert time.monotonic() - began < 20
     for debian in (TRIXIE, BOOKWORM):
         assert [one for one in ends(root) if debian in one] == [f"up {debian}", f"down {debian}"]
@@ -210,15 +213,11 @@ def test_ctrl_c_takes_both_clusters_down(
 
 def test_ctrl_c_while_a_cluster_comes_up_takes_it_down(checkout: Checkout) -> None:
     root = checkout({f"up {TRIXIE}": "echo began >>began; exec sleep 55"})
-    with start(root) as started:
-        try:
-            until_written(root / "began", "began\n")
-            os.killpg(started.pid, signal.SIGINT)
-            started.communicate(timeout=30)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(started.pid, signal.SIGKILL)
-    assert started.returncode == 130
+    with started(root) as process:
+        until_written(root / "began", "began\n")
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
     assert ends(root) == [f"up {TRIXIE}", f"down {TRIXIE}"]
     assert calls(root / "bin" / "python") == []
 
@@ -226,16 +225,12 @@ def test_ctrl_c_while_a_cluster_comes_up_takes_it_down(checkout: Checkout) -> No
 def test_another_ctrl_c_does_not_stop_the_taking_down(checkout: Checkout) -> None:
     takes = "echo down >>began; sleep 1; echo gone >>ended"
     root = checkout({"up *": "echo up >>began; exec sleep 55", "down *": takes})
-    with start(root) as started:
-        try:
-            for begun in ("up\n", "up\ndown\n"):
-                until_written(root / "began", begun)
-                os.killpg(started.pid, signal.SIGINT)
-            started.communicate(timeout=30)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(started.pid, signal.SIGKILL)
-    assert started.returncode == 130
+    with started(root) as process:
+        for begun in ("up\n", "up\ndown\n"):
+            until_written(root / "began", begun)
+            os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
     assert (root / "ended").read_text() == "gone\n"
 
 
