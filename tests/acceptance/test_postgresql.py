@@ -135,12 +135,12 @@ def test_command_ends_by_ctrl_c_where_the_server_is_frozen(site: Site, server: S
     """While it waits for a statement, or to connect."""
     site.submit(spec(site, 30).replace("swept", "slow"))
     watching = site.start("watch", "slow")
-    time.sleep(4)
+    time.sleep(4)  # it looks each second by then
     with server.frozen():
-        time.sleep(2)
+        time.sleep(2)  # its next statement waits by then
         ended = [interrupted(watching)]
         looking = site.start("status")
-        time.sleep(2)
+        time.sleep(2)  # it waits to connect
         ended.append(interrupted(looking))
     assert ended == ["interrupted", "interrupted"]
     site("cancel", "slow", "--yes")

@@ -47,7 +47,7 @@ class Real:
         return Finished(done.returncode, done.stdout, done.stderr)
 
     def wait(self, seconds: float) -> None:
-        time.sleep(min(seconds, 1.0))
+        time.sleep(min(seconds, 1.0))  # real time passes by itself: the model is told how much
 
 
 class Model:
