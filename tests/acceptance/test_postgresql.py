@@ -120,11 +120,14 @@ def test_server_that_is_restarted_again_and_again_costs_nothing(site: Site, serv
 
 def test_daemon_ends_where_the_server_is_frozen(site: Site, server: Server) -> None:
     """Stopped by SIGSTOP, as a hung disk does: what waits for it gets no word, and no error."""
-    site.submit(spec(site, 3))
-    with site.daemon() as daemon, server.frozen():
-        time.sleep(3)  # the next step has begun by then
-        daemon.terminate()
-        assert daemon.wait(60) == 0
+    site.submit(spec(site, 8))  # unended for as long: cycles come quickly
+    with site.daemon() as daemon:
+        # A wait to connect would end by itself: it is to be frozen in a step that has connected.
+        site.until(lambda: site.json("daemon", "status")["pulse"]["cycles"], "a cycle")
+        with server.frozen():
+            time.sleep(3)  # the next step has begun by then
+            daemon.terminate()
+            assert daemon.wait(60) == 0
     assert "broken off" in site.daemon_said
     assert [run["state"] for run in site.ended("swept")] == ["completed"] * 6
     assert ran(site) == 6

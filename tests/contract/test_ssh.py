@@ -143,6 +143,25 @@ def test_program_there_that_was_killed_needs_no_new_connection(
     assert server.connections == before
 
 
+def test_connection_that_is_cut_as_a_program_begins_comes_back(
+    server: Sshd, opened: Callable[..., SshTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was asked yet: whoever asks hears nothing of it, whatever it was."""
+    transport = opened()
+    with pytest.raises(Lost):
+        transport.run(["sh", "-c", "kill -9 $PPID"])
+    before, begin, cut = server.connections, login.Connection.command, [server.cut]
+
+    def command(*asked: Any) -> Any:
+        if cut:
+            cut.pop()()
+        return begin(*asked)
+
+    monkeypatch.setattr(login.Connection, "command", command)
+    assert transport.run(["id", "-un"]).out == "alice\n"
+    assert server.connections == before + 1
+
+
 @pytest.mark.parametrize("silent_from", ["the beginning", "a command"])
 def test_silent_firewall_ends_in_time(
     server: Sshd,

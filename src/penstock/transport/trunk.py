@@ -46,6 +46,11 @@ class Trunk:
         """Return whether somebody typed something for this connection."""
         return self._connection is not None and self._connection.was_asked
 
+    @property
+    def is_open(self) -> bool:
+        """Return whether there is a connection that was not closed, as far as is known."""
+        return self._connection is not None and self._connection.is_open
+
     def leave_terminal(self) -> None:
         """Ask nobody any more: whoever could answer has gone on."""
         if self._hop is not None:
