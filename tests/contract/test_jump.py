@@ -1,18 +1,24 @@
 """Hosts behind a jump host, by real servers: it is logged in to once, and each goes its own way."""
 
+import contextlib
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from penstock.errors import Denied, TransportError, Unreachable
+from penstock.errors import Denied, TransportError, Unattended, Unreachable
 from penstock.transport.peer import Shared
 from penstock.transport.ssh import SshTransport
 from tests import sshd
+from tests.session import forget
 from tests.sshd import Sshd
 
 USERS = ("alice", "penstock-csh")
@@ -40,6 +46,29 @@ Host *
   IdentitiesOnly yes
   UserKnownHostsFile {folder}/known
   IdentityFile {folder}/id
+"""
+CODED = """\
+Host behind beside
+  HostName 127.0.0.1
+  Port {server}
+  ProxyJump coded
+Host beside
+  User penstock-csh
+Host coded
+  HostName 127.0.0.1
+  Port {coded}
+  User penstock-loud
+"""
+# What a command does on a terminal.
+WHO = """\
+import json, sys
+from pathlib import Path
+from penstock.settings import Cluster
+from penstock.transport.peer import Shared
+from penstock.transport.ssh import SshTransport
+cluster = Cluster.of(json.loads(sys.argv[1]))
+found = SshTransport(Shared("behind", cluster, Path(sys.argv[2])), "behind").run(["id", "-un"])
+print("it is", found.out)
 """
 
 
@@ -79,9 +108,7 @@ def to(
     made: list[Shared] = []
 
     def make(host: str, **more: Any) -> Shared:
-        reached = {"port": 0, "user": "", "key": "", "known_hosts": (), "connect_s": 10}
-        cluster = server.cluster(host=host, **{**reached, **more})
-        made.append(Shared(host, cluster, tmp_path / "state"))
+        made.append(Shared(host, server.cluster(**behind(host, **more)), tmp_path / "state"))
         return made[-1]
 
     yield make
@@ -103,6 +130,12 @@ def until(is_so: Callable[[], bool], what: str) -> None:
     while not is_so():
         assert time.monotonic() < end, f"waited too long for {what}"
         time.sleep(0.05)
+
+
+def behind(host: str, **more: Any) -> dict[str, Any]:
+    """Return settings that leave all to the configuration."""
+    said = {"host": host, "port": 0, "user": "", "key": "", "known_hosts": (), "connect_s": 10}
+    return {**said, **more}
 
 
 def who(shared: Shared) -> str:
@@ -233,3 +266,53 @@ def test_error_of_a_jump_host_is_one_of_ours(to: Callable[..., Shared], tmp_path
     (tmp_path / ".ssh" / "known").write_text("")
     with pytest.raises(TransportError, match="is not known"):
         who(to("one"))
+
+
+@pytest.fixture
+def coded(server: Sshd, to: Callable[..., Shared], tmp_path: Path) -> Iterator[Sshd]:
+    """Start a jump host that asks for a code, too: the password of the system stands for it."""
+    if sshd.is_here():
+        sshd.make_user("penstock-loud", "/bin/bash")
+    with sshd.running(users=("penstock-loud",), more=sshd.WITH_CODE) as found:
+        subprocess.run(["chpasswd"], input=b"penstock-loud:open sesame\n", check=True)
+        key = (server.folder / "id.pub").read_text()
+        (found.folder / "authorized.penstock-loud").write_text(key)
+        mine = tmp_path / ".ssh"
+        with (mine / "known").open("a") as file:
+            file.write(found.known_hosts())
+        config = (mine / "config").read_text()
+        (mine / "config").write_text(CODED.format(server=server.port, coded=found.port) + config)
+        yield found
+
+
+def test_code_of_a_jump_host_is_typed_once_for_all_behind_it(
+    server: Sshd, coded: Sshd, to: Callable[..., Shared], tmp_path: Path
+) -> None:
+    """On a terminal, by who began the connection; all others go through what that left."""
+    with pytest.raises(Unattended, match="asks for something"):
+        who(to("behind"))
+    assert "keyboard-interactive for" not in coded.log.read_text()  # no telephone rang
+    forget(tmp_path / "state")
+    cluster = json.dumps(asdict(server.cluster(**behind("behind"))))
+    said = typed("open sesame", [sys.executable, "-c", WHO, cluster, str(tmp_path / "state")])
+    assert f"penstock-loud@127.0.0.1:{coded.port} asks:" in said
+    assert "it is alice" in said
+    assert (who(to("behind")), who(to("beside"))) == ("alice", "penstock-csh")
+    assert coded.log.read_text().count("Accepted keyboard-interactive") == 1
+
+
+def typed(answer: str, argv: list[str]) -> str:
+    """Run a program on a terminal, and type an answer to what it asks; return what it showed."""
+    ours, its = os.openpty()
+    process = subprocess.Popen(["setsid", "--ctty", *argv], stdin=its, stdout=its, stderr=its)
+    os.close(its)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: nobody has the terminal any more
+        while more := os.read(ours, 1 << 12):
+            shown += more
+            if answer and shown.rstrip().endswith(b":") and b"assword" in shown:
+                os.write(ours, f"{answer}\n".encode())
+                answer = ""
+    os.close(ours)
+    assert process.wait(60) == 0, shown.decode()
+    return shown.decode()

@@ -35,7 +35,7 @@ from penstock.transport.session import Session
 from penstock.transport.ssh import SshTransport
 from penstock.transport.trunk import Trunk
 from tests import sshd
-from tests.session import make_session
+from tests.session import forget, make_session
 from tests.sshd import Proxy, Sshd
 
 USERS = {
@@ -78,12 +78,6 @@ def opened(server: Sshd, state: Path) -> Iterator[Callable[..., SshTransport]]:
     yield make
     for one in made:
         one.close()
-
-
-def forget(state: Path) -> None:
-    """Let a host be tried at once: its cause was mended."""
-    for file in state.glob("*.json"):
-        file.unlink()
 
 
 # --- one connection
