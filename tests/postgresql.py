@@ -101,10 +101,12 @@ class Server:
     def frozen(self) -> Iterator[None]:
         """Stop its processes where they are: the kernel still takes what is sent to them."""
         first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        os.kill(first, signal.SIGSTOP)  # before it makes one more
         children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
         every = [first, *map(int, children)]
         for pid in every:
-            os.kill(pid, signal.SIGSTOP)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests import postgresql
+from tests import network, postgresql
 from tests.acceptance.conftest import Site, local_site
 from tests.postgresql import Server
 from tests.sshd import Proxy
@@ -138,16 +138,22 @@ def test_command_ends_by_ctrl_c_where_the_server_is_frozen(site: Site, server: S
     """While it waits for a statement, or to connect."""
     site.submit(spec(site, 30).replace("swept", "slow"))
     watching = site.start("watch", "slow")
-    time.sleep(4)  # it looks each second by then
+    site.until(lambda: is_connected(watching, server), "its first look")
     with server.frozen():
-        time.sleep(2)  # its next statement waits by then
+        time.sleep(3)  # it looks each second: its next statement waits by then
         ended = [interrupted(watching)]
         looking = site.start("status")
-        time.sleep(2)  # it waits to connect
+        site.until(lambda: is_connected(looking, server), "its connection")
         ended.append(interrupted(looking))
     assert ended == ["interrupted", "interrupted"]
     site("cancel", "slow", "--yes")
     site.ended("slow")
+
+
+def is_connected(process: "subprocess.Popen[str]", server: Server) -> bool:
+    """Return whether a process has a connection to the server, for all that the kernel knows."""
+    files = {str(each.readlink()) for each in Path(f"/proc/{process.pid}/fd").iterdir()}
+    return bool(files & network.sockets_to(server.port))
 
 
 def interrupted(process: "subprocess.Popen[str]") -> str:

@@ -17,7 +17,7 @@ import pytest
 from penstock.errors import Denied, TransportError, Unattended, Unreachable
 from penstock.transport.peer import Shared
 from penstock.transport.ssh import SshTransport
-from tests import sshd
+from tests import network, sshd
 from tests.session import forget
 from tests.sshd import Sshd
 
@@ -230,16 +230,11 @@ def holder(server: Sshd) -> int:
             is_mine = runtime in (folder / "environ").read_bytes().split(b"\0")
             if b"penstock.transport.link" in words and is_mine:
                 files = {str(each.readlink()) for each in (folder / "fd").iterdir()}
-                if files & peers_of(server.port):
+                if files & network.sockets_to(server.port):
                     return int(folder.name)
         except OSError:
             continue
     raise AssertionError("nobody has one")
-
-
-def peers_of(port: int) -> set[str]:
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{port:04X}")}
 
 
 def test_login_that_is_refused_there_is_that_hosts_and_waited_for_by_all(

@@ -117,10 +117,15 @@ def test_command_whose_connection_is_cut_is_not_run_again(
     marks.unlink(missing_ok=True)
     transport = opened()
     assert transport.hello
-    cutting = threading.Timer(0.5, server.cut)
-    cutting.start()
+
+    def cut() -> None:
+        while not marks.exists():
+            time.sleep(0.02)
+        server.cut()
+
+    threading.Thread(target=cut, daemon=True).start()
     with pytest.raises(Lost, match="lost before sh was answered"):
-        transport.run(["sh", "-c", f"echo once >> {marks}; sleep 2"])
+        transport.run(["sh", "-c", f"echo once >> {marks}; sleep 60"])
     assert transport.run(["cat", str(marks)]).out == "once\n"
     marks.unlink()
 
@@ -166,7 +171,7 @@ def test_silent_firewall_ends_in_time(
     monkeypatch.setattr(ssh, "MARGIN_S", 0.5)
     proxy = Proxy(server.port)
     (server.folder / "known").write_text(server.known_hosts(proxy.port))
-    transport = opened(port=proxy.port, connect_s=1)
+    transport = opened(port=proxy.port, connect_s=3)
     if silent_from == "a command":
         assert transport.hello
         proxy.is_silent = True
@@ -712,10 +717,10 @@ def test_code_is_asked_for_once_and_never_without_a_terminal(coded: Sshd, state:
 
 def test_person_may_take_longer_than_a_machine(coded: Sshd, state: Path) -> None:
     def ask(_title: str, questions: list[tuple[str, bool]]) -> list[str]:
-        time.sleep(3)  # more than connect_s
+        time.sleep(6)  # more than connect_s
         return ["open sesame" for _ in questions]
 
-    cluster = coded.cluster(connect_s=2)
+    cluster = coded.cluster(connect_s=5)
     session = make_session(cluster, state, ask=ask)
     assert SshTransport(session, "big").run(["id", "-un"]).out == "penstock-loud\n"
     session.close()
@@ -960,7 +965,7 @@ def test_host_that_is_reached_in_another_way_has_another_connection(
 def test_program_that_does_not_answer_leaves_others_their_connection(
     server: Sshd, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssh, "MARGIN_S", 1)
+    monkeypatch.setattr(ssh, "MARGIN_S", 4)
     cluster = server.cluster()
     trunk = Trunk(hosts.resolve(cluster, config=Path("/none")), state)
     one, two = (SshTransport(Session(name, cluster, trunk), name) for name in ("one", "two"))
@@ -1031,7 +1036,7 @@ def test_link_that_is_killed_leaves_a_command_lost_and_comes_back(
     assert transport.hello
     threading.Timer(0.5, kill_link).start()
     with pytest.raises(Lost):
-        transport.run(["sleep", "3"])
+        transport.run(["sleep", "60"])
     assert transport.run(["true"]).code == 0
 
 

@@ -62,14 +62,9 @@ def test_scrubbed_overrules_how_slurm_prints() -> None:
 
 def test_run_kills_the_group_at_the_time_out(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    code = (
-        "import subprocess, sys, pathlib\n"
-        "child = subprocess.Popen(['sleep', '600'])\n"
-        f"pathlib.Path({str(pid_file)!r}).write_text(str(child.pid))\n"
-        "child.wait()"
-    )
+    code = f"sleep 600 & echo $! > {pid_file}; wait"
     with pytest.raises(TransportError, match="did not end") as caught:
-        run_python(code, timeout_s=2)
+        LocalTransport().run(["sh", "-c", code], timeout_s=2)
     assert isinstance(caught.value.__cause__, TimeoutError)
     wait_until_gone(int(pid_file.read_text()))
 
@@ -88,15 +83,10 @@ def test_run_does_not_wait_for_a_child_that_left_the_group(
 ) -> None:
     monkeypatch.setattr(programs, "AFTER_KILL_S", 0.2)
     pid_file = tmp_path / "pid"
-    code = (
-        "import subprocess, pathlib, time\n"
-        "child = subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
-        f"pathlib.Path({str(pid_file)!r}).write_text(str(child.pid))\n"
-        "time.sleep(60)"
-    )
+    code = f"setsid sh -c 'echo $$ > {pid_file}; exec sleep 60' & sleep 60"
     started = time.monotonic()
     with pytest.raises(TransportError):
-        run_python(code, timeout_s=2)
+        LocalTransport().run(["sh", "-c", code], timeout_s=2)
     assert time.monotonic() - started < 30
     os.kill(int(pid_file.read_text()), signal.SIGKILL)
 
