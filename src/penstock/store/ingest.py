@@ -86,7 +86,9 @@ class _Told:
         """Take in a record; a wrong one is counted."""
         kind = record.get("k")
         try:
-            self.heard_at = max(self.heard_at, min(records.time(record.get("at")), self.now))
+            at = records.time(record.get("at"))
+            if at > self.heard_at:
+                self.heard_at = min(at, self.now)
             take = _KINDS.get(kind) if isinstance(kind, str) else None
             if take is not None:  # a kind that is not known is of a newer runner
                 take(self, record)
@@ -157,16 +159,16 @@ _KINDS: dict[str, Callable[[_Told, records.Record], None]] = {
 
 def _groups(tails: Iterable[Tail]) -> Iterator[list[Tail]]:
     """Yield tails that are written together: each of another element, and not too much at once."""
-    some: list[Tail] = []
+    some: dict[int, Tail] = {}
     size = 0
     for tail in tails:
-        if len(some) >= _MANY or size > _MUCH or any(tail.index == one.index for one in some):
-            yield some
-            some, size = [], 0
-        some.append(tail)
+        if len(some) >= _MANY or size > _MUCH or tail.index in some:
+            yield list(some.values())
+            some, size = {}, 0
+        some[tail.index] = tail
         size += len(tail.data)
     if some:
-        yield some
+        yield list(some.values())
 
 
 _Attempt = tuple[int, int, int]  # id, run, number

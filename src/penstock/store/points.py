@@ -26,7 +26,7 @@ FULL = 1000  # points; a chunk with as many is never written again
 LARGEST = 8192
 _MERGED = 7  # chunks that are not full, before they become one
 _FEW = 100  # metrics of which one statement asks
-_PROBE = 2048  # bytes of values on which the two ways are compared
+_PROBE = 256  # values by which it is seen whether they repeat
 
 
 @dataclass
@@ -111,13 +111,11 @@ def _whole_of(method: int, data: bytes, count: int) -> "array[int]":
 
 def _real(column: "array[float]") -> tuple[int, bytes]:
     plain = column.tobytes()
-    shuffled = _shuffle(plain)
-    if len(plain) <= _PROBE:  # both whole take no longer than both probes and the better one
-        ways = (_PLAIN, zlib.compress(plain, _LEVEL)), (_SHUFFLED, zlib.compress(shuffled, _LEVEL))
-        return min(ways, key=lambda way: len(way[1]))
-    if len(zlib.compress(plain[:_PROBE], 1)) < len(zlib.compress(_shuffle(plain[:_PROBE]), 1)):
-        return _PLAIN, zlib.compress(plain, _LEVEL)
-    return _SHUFFLED, zlib.compress(shuffled, _LEVEL)
+    shuffled = _SHUFFLED, zlib.compress(_shuffle(plain), _LEVEL)
+    few = column[:_PROBE]
+    if len(set(few)) * 2 > len(few):  # only what comes again and again may be smaller as it is
+        return shuffled
+    return min((_PLAIN, zlib.compress(plain, _LEVEL)), shuffled, key=lambda way: len(way[1]))
 
 
 def _real_of(method: int, data: bytes) -> "array[float]":

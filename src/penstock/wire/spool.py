@@ -20,6 +20,8 @@ Only whole lines with a right checksum count.
 import json
 import zlib
 
+_DECODER = json.JSONDecoder()
+
 
 def encode(record: "dict[str, object]") -> bytes:
     """Return a record as its line."""
@@ -40,7 +42,10 @@ def decode(data: bytes) -> "tuple[list[dict[str, object]], int, int]":
             body = line[9:]
             if int(line[:8], 16) != zlib.crc32(body) & 0xFFFFFFFF or line[8:9] != b" ":
                 raise ValueError("checksum")
-            record = json.loads(body.decode())
+            text = body.decode()
+            record, length = _DECODER.raw_decode(text)  # json.loads also looks for blanks
+            if length != len(text):
+                raise ValueError("more than one")
             record["k"]
         except (ValueError, KeyError, TypeError, RecursionError):  # [[[[… nests too deep
             bad += 1
