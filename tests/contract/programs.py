@@ -86,6 +86,21 @@ def submit(slurm: Slurm, last: str = "sleep 100", *options: str, user: str = USE
     return done.out.strip()
 
 
+def het(slurm: Slurm, last: str, *options: str, second: str = "--mem=20M") -> str:
+    """Submit a job of two components; ``second`` is an option of the second."""
+    script = f"{SLEEP}#SBATCH hetjob\n#SBATCH {second}\n{last}\n"
+    done = slurm.run("sbatch", "--parsable", *options, stdin=script)
+    assert done.code == 0, done.err
+    return done.out.strip()
+
+
+def components(slurm: Slurm, leader: str, form: str = "%i|%T|%r") -> list[str]:
+    """Return what the queue says of the components of a job."""
+    done = slurm.run("squeue", "-h", "-t", "all", "-j", leader, "-o", form)
+    assert done.code == 0, done.err
+    return sorted(line.replace(f"{leader}+", "J+") for line in done.out.splitlines())
+
+
 def neutral(line: str, job: str) -> str:
     """Return a row with J for the job's id, where a field begins with it."""
     return re.sub(rf"(^|\|){job}(?!\d)", r"\1J", line)

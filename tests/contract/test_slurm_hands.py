@@ -12,8 +12,10 @@ from penstock.transport.protocol import Finished
 from tests.contract.programs import (
     SLEEP,
     Slurm,
+    components,
     course,
     eventually,
+    het,
     history,
     queue,
     shown,
@@ -192,20 +194,6 @@ def test_index_has_to_be_below_max_array_size(slurm: Slurm) -> None:
 
 # --- heterogeneous jobs
 
-TWO = f"{SLEEP}#SBATCH hetjob\n#SBATCH --mem=20M\n"
-
-
-def het(slurm: Slurm, last: str, *options: str) -> str:
-    done = slurm.run("sbatch", "--parsable", *options, stdin=f"{TWO}{last}\n")
-    assert done.code == 0, done.err
-    return done.out.strip()
-
-
-def components(slurm: Slurm, leader: str, form: str = "%i|%T|%r") -> list[str]:
-    done = slurm.run("squeue", "-h", "-t", "all", "-j", leader, "-o", form)
-    assert done.code == 0, done.err
-    return sorted(line.replace(f"{leader}+", "J+") for line in done.out.splitlines())
-
 
 def test_components_have_an_offset_and_ids_of_their_own(slurm: Slurm) -> None:
     job = het(slurm, "sleep 100", "--hold")
@@ -269,7 +257,7 @@ def test_components_of_the_command_line_stand_between_colons(slurm: Slurm) -> No
 
 
 def test_array_has_no_components(slurm: Slurm) -> None:
-    done = slurm.run("sbatch", "--array=0-1", "--hold", stdin=f"{TWO}true\n")
+    done = slurm.run("sbatch", "--array=0-1", "--hold", stdin=f"{SLEEP}#SBATCH hetjob\ntrue\n")
     why = "sbatch: error: Batch job submission failed: Invalid job array specification\n"
     assert done == Finished(1, "", why)
 

@@ -16,8 +16,10 @@ from tests.contract.programs import (
     Real,
     Slurm,
     behave,
+    components,
     course,
     eventually,
+    het,
     history,
     queue,
     shown,
@@ -27,6 +29,7 @@ from tests.own_slurm import USUAL, OwnSlurm
 
 WHOLE = ("--exclusive", "--nodelist=n1")
 URGENT = ("--partition=urgent", *WHOLE)
+WAIT = ("J+0|PENDING|Resources", "J+1|PENDING|Resources")
 GOES = ("RUNNING|None?", "COMPLETING|None?", "PENDING|None?", "PENDING|BeginTime")
 COMES = ("PENDING|BeginTime?", "PENDING|None?", "PENDING|Resources?", "RUNNING|None")
 
@@ -82,6 +85,24 @@ def running(slurm: Slurm, last: str, *options: str) -> str:
 
 def records(slurm: Slurm, job: str) -> list[str]:
     return history(slurm, job, "JobID,State,ExitCode", "-D")
+
+
+# --- heterogeneous jobs
+
+
+def test_components_start_together_or_not_at_all(slurm: Nodes) -> None:
+    """Each on a node of its own: one is free, on which both would fit."""
+    other = running(slurm, "sleep 12", "--nodes=3", "--exclusive")
+    job = het(slurm, "sleep 100")
+    seen: set[str] = set()
+    for _ in range(8):
+        seen |= set(components(slurm, job))
+        slurm.wait(1)
+    assert queue(slurm, other, "%i|%T") == ["J|RUNNING"]
+    assert seen - {"J+0|PENDING|None", "J+1|PENDING|None"} == set(WAIT)
+    eventually(slurm, lambda: components(slurm, job), ["J+0|RUNNING|None", "J+1|RUNNING|None"])
+    assert len(set(components(slurm, job, "%N"))) == 2
+    slurm.run("scancel", job)
 
 
 # --- preemption

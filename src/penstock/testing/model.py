@@ -106,7 +106,7 @@ class Cluster(Core):
     def submit_het(self, *components: Options, user: str = "alice") -> int:
         """Submit a job of several components; return its leader's id, which is the first.
 
-        Each starts where it fits, by itself. Raises SlurmError.
+        They start together, on nodes of their own. Raises SlurmError.
         """
         if any(options.array for options in components):
             raise SlurmError("Invalid job array specification", 2036)

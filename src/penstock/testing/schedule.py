@@ -4,6 +4,8 @@ Greedy: in order of tier and priority, each starts where it fits; there are no r
 large job can starve behind small ones, where a real backfill would hold nodes for it.
 """
 
+from itertools import chain
+
 from penstock.testing.core import Core, SlurmError
 from penstock.testing.jobs import COMPLETED, ENDS, RUNNING, Job
 from penstock.testing.life import needs, preempt, start
@@ -26,10 +28,15 @@ def look(core: Core) -> None:
         if job.eligible_at is None:
             job.eligible_at = core.now
             core.tell(job)
-        if not _start_all(core, job):
+        if job.het is not None and job.het[1]:
+            continue  # the first component starts it
+        every = _whole(core, job)
+        if not (_start_all(core, job) if job.het is None else _start_whole(core, every)):
             # A throttled array does not block the others; what lacks room is first in its line.
-            job.reason = "Priority" if job.partition in blocked else _lacks(core, job)
+            why = "Priority" if job.partition in blocked else _lacks(core, job)
             blocked.add(job.partition)
+            for one in every:
+                one.reason = why
 
 
 def _rank(core: Core, job: Job) -> tuple[int, int, int]:
@@ -102,12 +109,37 @@ def _start_some(core: Core, job: Job) -> bool:
             return True
 
 
-def fit(core: Core, job: Job) -> tuple[str, ...] | None:
-    """Return the nodes on which a job can start now."""
+def _whole(core: Core, job: Job) -> list[Job]:
+    """Return a record; of a heterogeneous job all components that wait."""
+    if job.het is None:
+        return [job]
+    return [one for one in core.pending.values() if one.het and one.het[0] == job.het[0]]
+
+
+def _start_whole(core: Core, every: list[Job]) -> bool:
+    """Start all components of a heterogeneous job, on nodes of their own, or none.
+
+    Return whether none of them waits for room.
+    """
+    if any(why_not(core, one) for one in every):
+        return True
+    places: list[tuple[str, ...]] = []
+    for one in every:
+        nodes = fit(core, one, apart=frozenset(chain.from_iterable(places)))
+        if nodes is None:
+            return False
+        places.append(nodes)
+    for one, nodes in zip(every, places, strict=True):
+        start(core, one, nodes)
+    return True
+
+
+def fit(core: Core, job: Job, *, apart: frozenset[str] = frozenset()) -> tuple[str, ...] | None:
+    """Return the nodes on which a job can start now, none of those that others have."""
     found: list[str] = []
     for name in allowed(core, job):
         node = core.nodes[name]
-        if not node.free_cpus or node.state != "UP":
+        if not node.free_cpus or node.state != "UP" or name in apart:
             continue
         cpus, mem_mb, gpus = needs(core, job, name)
         if cpus <= node.free_cpus and mem_mb <= node.free_mem_mb and gpus <= node.free_gpus:
