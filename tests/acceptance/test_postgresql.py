@@ -138,22 +138,16 @@ def test_command_ends_by_ctrl_c_where_the_server_is_frozen(site: Site, server: S
     """While it waits for a statement, or to connect."""
     site.submit(spec(site, 30).replace("swept", "slow"))
     watching = site.start("watch", "slow")
-    site.until(lambda: is_connected(watching, server), "its first look")
+    site.until(lambda: network.is_connected(watching.pid, server.port), "its first look")
     with server.frozen():
         time.sleep(3)  # it looks each second: its next statement waits by then
         ended = [interrupted(watching)]
         looking = site.start("status")
-        site.until(lambda: is_connected(looking, server), "its connection")
+        site.until(lambda: network.is_connected(looking.pid, server.port), "its connection")
         ended.append(interrupted(looking))
     assert ended == ["interrupted", "interrupted"]
     site("cancel", "slow", "--yes")
     site.ended("slow")
-
-
-def is_connected(process: "subprocess.Popen[str]", server: Server) -> bool:
-    """Return whether a process has a connection to the server, for all that the kernel knows."""
-    files = {str(each.readlink()) for each in Path(f"/proc/{process.pid}/fd").iterdir()}
-    return bool(files & network.sockets_to(server.port))
 
 
 def interrupted(process: "subprocess.Popen[str]") -> str:
