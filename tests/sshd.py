@@ -39,6 +39,7 @@ MaxStartups 100
 LogLevel VERBOSE
 """
 # A key is not enough: PAM asks for the password, as it does for a second factor.
+CODE = "open sesame"
 WITH_CODE = """\
 KbdInteractiveAuthentication yes
 AuthenticationMethods publickey,keyboard-interactive
@@ -161,6 +162,15 @@ def running(*, users: tuple[str, ...] = ("alice",), more: str = "") -> Iterator[
             yield server
         finally:
             server.stop()
+
+
+@contextlib.contextmanager
+def coded() -> Iterator[Sshd]:
+    """Start one that asks ``penstock-loud`` for a code, too: the password of the system."""
+    with running(users=("penstock-loud",), more=WITH_CODE) as server:
+        said = f"penstock-loud:{CODE}\n".encode()
+        subprocess.run(["chpasswd"], input=said, check=True)
+        yield server
 
 
 def _below(pid: int) -> list[int]:

@@ -1,11 +1,8 @@
 """The command on a laptop, with a real sshd, and the model in place of a Slurm."""
 
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +13,10 @@ from penstock.testing.crashes import failpoints
 from penstock.testing.places import SITE
 from penstock.testing.served import served
 from tests import sshd
-from tests.acceptance.conftest import PATIENCE_S, Site
+from tests.acceptance.conftest import Site
 from tests.acceptance.laptop import Laptop, laptop_of
 from tests.sshd import Sshd
+from tests.terminal import typed
 
 # The model runs jobs as who started it: so that is who logs in, on the loopback alone.
 AS_ROOT = "PermitRootLogin prohibit-password"
@@ -150,16 +148,10 @@ def test_daemon_brings_a_sweep_to_its_end_over_a_connection_that_is_cut(laptop: 
 # --- a code that is typed
 
 
-ON_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
-CODE = "open sesame"
-
-
 @pytest.fixture
 def coded(programs: Path, tmp_path: Path) -> Iterator[Laptop]:
-    """A cluster that asks for a code, too: the password of the system stands for it."""
-    with sshd.running(users=("penstock-loud",), more=sshd.WITH_CODE) as server:
-        said = f"penstock-loud:{CODE}\n".encode()
-        subprocess.run(["chpasswd"], input=said, check=True)
+    """A cluster that asks for a code, too."""
+    with sshd.coded() as server:
         path = lent(programs, server.folder / "programs")
         with laptop_of(server, tmp_path, more=f'path = ["{path}"]\n') as found:
             yield found
@@ -178,45 +170,15 @@ def lent(programs: Path, folder: Path) -> Path:
     return folder
 
 
-@contextmanager
-def terminal(site: Site, *words: object) -> Iterator["subprocess.Popen[bytes]"]:
-    """Start the command on a terminal of its own, with what is typed and shown as its pipes."""
-    how = site.how(*words)
-    argv = [sys.executable, "-c", ON_TERMINAL, *how.pop("args")]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **how) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def shown(process: "subprocess.Popen[bytes]", words: bytes) -> bytes:
-    """Read what a terminal shows, until it has shown some words."""
-    assert process.stdout is not None
-    found = b""
-    while words not in found:
-        more = os.read(process.stdout.fileno(), 1 << 16)
-        assert more, found
-        found += more
-    return found
-
-
 def test_code_is_typed_once_on_a_terminal_and_serves_those_that_have_none(coded: Laptop) -> None:
     site = coded.site
     error = site("clusters", "--connect", "big", code=8).stderr
     assert "asks for something" in error
     assert "run `penstock clusters --connect NAME` on one" in error
-    with terminal(site, "clusters", "--connect", "big") as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        said = shown(process, b"assword: ")
-        process.stdin.write(f"{CODE}\n".encode())
-        process.stdin.flush()
-        said += process.stdout.read()
-        assert process.wait(PATIENCE_S) == 0
-    assert said.count(b"assword: ") == 1
-    assert b"connected to big" in said
-    assert CODE.encode() not in said, "it is not shown"
+    said = typed(sshd.CODE, **site.how("clusters", "--connect", "big"))
+    assert said.count("assword: ") == 1
+    assert "connected to big" in said
+    assert sshd.CODE not in said, "it is not shown"
     assert site.json("clusters")["clusters"][0]["is_connected"]
     before = coded.proxy.connections
     site("clusters", "--connect", "big")

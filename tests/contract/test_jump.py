@@ -1,10 +1,8 @@
 """Hosts behind a jump host, by real servers: it is logged in to once, and each goes its own way."""
 
-import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from penstock.transport.ssh import SshTransport
 from tests import network, sshd
 from tests.session import forget
 from tests.sshd import Sshd
+from tests.terminal import typed
 
 USERS = ("alice", "penstock-csh")
 CONFIG = """\
@@ -265,11 +264,8 @@ def test_error_of_a_jump_host_is_one_of_ours(to: Callable[..., Shared], tmp_path
 
 @pytest.fixture
 def coded(server: Sshd, to: Callable[..., Shared], tmp_path: Path) -> Iterator[Sshd]:
-    """Start a jump host that asks for a code, too: the password of the system stands for it."""
-    if sshd.is_here():
-        sshd.make_user("penstock-loud", "/bin/bash")
-    with sshd.running(users=("penstock-loud",), more=sshd.WITH_CODE) as found:
-        subprocess.run(["chpasswd"], input=b"penstock-loud:open sesame\n", check=True)
+    """Start a jump host that asks for a code, too."""
+    with sshd.coded() as found:
         key = (server.folder / "id.pub").read_text()
         (found.folder / "authorized.penstock-loud").write_text(key)
         mine = tmp_path / ".ssh"
@@ -289,25 +285,8 @@ def test_code_of_a_jump_host_is_typed_once_for_all_behind_it(
     assert "keyboard-interactive for" not in coded.log.read_text()  # no telephone rang
     forget(tmp_path / "state")
     cluster = json.dumps(asdict(server.cluster(**behind("behind"))))
-    said = typed("open sesame", [sys.executable, "-c", WHO, cluster, str(tmp_path / "state")])
+    said = typed(sshd.CODE, [sys.executable, "-c", WHO, cluster, str(tmp_path / "state")])
     assert f"penstock-loud@127.0.0.1:{coded.port} asks:" in said
     assert "it is alice" in said
     assert (who(to("behind")), who(to("beside"))) == ("alice", "penstock-csh")
     assert coded.log.read_text().count("Accepted keyboard-interactive") == 1
-
-
-def typed(answer: str, argv: list[str]) -> str:
-    """Run a program on a terminal, and type an answer to what it asks; return what it showed."""
-    ours, its = os.openpty()
-    process = subprocess.Popen(["setsid", "--ctty", *argv], stdin=its, stdout=its, stderr=its)
-    os.close(its)
-    shown = b""
-    with contextlib.suppress(OSError):  # EIO: nobody has the terminal any more
-        while more := os.read(ours, 1 << 12):
-            shown += more
-            if answer and shown.rstrip().endswith(b":") and b"assword" in shown:
-                os.write(ours, f"{answer}\n".encode())
-                answer = ""
-    os.close(ours)
-    assert process.wait(60) == 0, shown.decode()
-    return shown.decode()

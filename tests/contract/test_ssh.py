@@ -120,12 +120,12 @@ def test_command_whose_connection_is_cut_is_not_run_again(
 
     def cut() -> None:
         while not marks.exists():
-            time.sleep(0.02)
+            time.sleep(0.02)  # the command has not begun
         server.cut()
 
     threading.Thread(target=cut, daemon=True).start()
     with pytest.raises(Lost, match="lost before sh was answered"):
-        transport.run(["sh", "-c", f"echo once >> {marks}; sleep 60"])
+        transport.run(["sh", "-c", f"echo once >> {marks}; sleep 10"])
     assert transport.run(["cat", str(marks)]).out == "once\n"
     marks.unlink()
 
@@ -683,13 +683,7 @@ def test_named_key_that_its_agent_has_not_needs_a_passphrase(
 
 @pytest.fixture
 def coded() -> Iterator[Sshd]:
-    """Start a server that asks for a code, too.
-
-    The password of the system stands for a second factor: PAM asks for it in the same way.
-    """
-    with sshd.running(users=("penstock-loud",), more=sshd.WITH_CODE) as server:
-        secret = b"penstock-loud:open sesame\n"
-        subprocess.run(["chpasswd"], input=secret, check=True)
+    with sshd.coded() as server:
         yield server
 
 
@@ -698,7 +692,7 @@ def test_code_is_asked_for_once_and_never_without_a_terminal(coded: Sshd, state:
 
     def ask(title: str, questions: list[tuple[str, bool]]) -> list[str]:
         asked.append(title)
-        return ["open sesame" for _ in questions]
+        return [sshd.CODE for _ in questions]
 
     daemon = make_session(coded.cluster(), state)
     with pytest.raises(Unattended, match="asks for something") as caught:
@@ -718,7 +712,7 @@ def test_code_is_asked_for_once_and_never_without_a_terminal(coded: Sshd, state:
 def test_person_may_take_longer_than_a_machine(coded: Sshd, state: Path) -> None:
     def ask(_title: str, questions: list[tuple[str, bool]]) -> list[str]:
         time.sleep(6)  # more than connect_s
-        return ["open sesame" for _ in questions]
+        return [sshd.CODE for _ in questions]
 
     cluster = coded.cluster(connect_s=5)
     session = make_session(cluster, state, ask=ask)
@@ -988,7 +982,7 @@ def test_code_is_asked_for_once_for_all_clusters_of_a_host(coded: Sshd, state: P
 
     def ask(title: str, questions: list[tuple[str, bool]]) -> list[str]:
         asked.append(title)
-        return ["open sesame" for _ in questions]
+        return [sshd.CODE for _ in questions]
 
     trunk = Trunk(hosts.resolve(coded.cluster(), config=Path("/none")), state, ask=ask)
     sessions = [Session(name, coded.cluster(path=(f"/{name}",)), trunk) for name in "abc"]
@@ -1036,7 +1030,7 @@ def test_link_that_is_killed_leaves_a_command_lost_and_comes_back(
     assert transport.hello
     threading.Timer(0.5, kill_link).start()
     with pytest.raises(Lost):
-        transport.run(["sleep", "60"])
+        transport.run(["sleep", "10"])
     assert transport.run(["true"]).code == 0
 
 

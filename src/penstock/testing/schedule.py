@@ -4,7 +4,7 @@ Greedy: in order of tier and priority, each starts where it fits; there are no r
 large job can starve behind small ones, where a real backfill would hold nodes for it.
 """
 
-from itertools import chain
+from collections.abc import Container
 
 from penstock.testing.core import Core, SlurmError
 from penstock.testing.jobs import COMPLETED, ENDS, RUNNING, Job
@@ -125,7 +125,7 @@ def _start_whole(core: Core, every: list[Job]) -> bool:
         return True
     places: list[tuple[str, ...]] = []
     for one in every:
-        nodes = fit(core, one, apart=frozenset(chain.from_iterable(places)))
+        nodes = fit(core, one, apart=[name for taken in places for name in taken])
         if nodes is None:
             return False
         places.append(nodes)
@@ -134,8 +134,8 @@ def _start_whole(core: Core, every: list[Job]) -> bool:
     return True
 
 
-def fit(core: Core, job: Job, *, apart: frozenset[str] = frozenset()) -> tuple[str, ...] | None:
-    """Return the nodes on which a job can start now, none of those that others have."""
+def fit(core: Core, job: Job, *, apart: Container[str] = ()) -> tuple[str, ...] | None:
+    """Return the nodes on which a job can start now, apart from some."""
     found: list[str] = []
     for name in allowed(core, job):
         node = core.nodes[name]

@@ -106,17 +106,8 @@ class Session:
         """Return the program that serves there; connect and send it where that must be."""
         if self._agent is not None and self._is_well(self._agent, is_safe=is_safe):
             return self._agent
-        for is_last in (not self._trunk.is_open, True):
-            self._connection = connection = self._trunk.connection(self._cluster.connect_s)
-            try:
-                self._agent = self._begin(connection)
-            except Unreachable:
-                # One that was made before may have been cut, which is first seen now.
-                if is_last or connection.is_open:
-                    raise
-            else:
-                return self._agent
-        raise AssertionError
+        self._agent = self._trunk.begin(self._begin, self._cluster.connect_s)
+        return self._agent
 
     def _is_well(self, agent: Agent, *, is_safe: bool) -> bool:
         if self._connection is None or not self._connection.is_open or self._channel.closed:
@@ -153,6 +144,7 @@ class Session:
 
     def _begin(self, connection: login.Connection) -> Agent:
         cluster, self._asked_at = self._cluster, time.monotonic()
+        self._connection = connection
         try:
             line = agents.command(cluster.python)
             self._channel = connection.command(line, cluster.connect_s)

@@ -6,10 +6,12 @@ Programs differ by their Python and by what they find on PATH, and each has a ch
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from penstock import failpoint
+from penstock.errors import Unreachable
 from penstock.transport import login
 from penstock.transport.cooldown import Cooldown, record_path
 from penstock.transport.host import Host
@@ -17,6 +19,8 @@ from penstock.transport.library import paramiko
 
 COUNTED_BYTES = 1 << 18
 BROKEN = (OSError, EOFError, paramiko.SSHException, ValueError)
+
+Begun = TypeVar("Begun")
 
 
 class Trunk:
@@ -65,20 +69,23 @@ class Trunk:
                 self._connection = self._connect(timeout_s)
             return self._connection
 
-    def channel(self, to: tuple[str, int], timeout_s: float) -> Any:
-        """Return a channel to a place that the host can reach.
+    def begin(self, begin: Callable[[login.Connection], Begun], timeout_s: float) -> Begun:
+        """Begin something on the connection: on a new one where that was cut, which is seen then.
 
-        One that does not come in time says nothing of the connection, which others use.
+        What fails on a connection that stays, which others use, or on a new one, is raised.
         """
-        for is_last in (False, True):
-            connection, since = self.connection(timeout_s), time.monotonic()
+        for is_last in (not self.is_open, True):
+            connection = self.connection(timeout_s)
             try:
-                return connection.forward(to, timeout_s)
-            except BROKEN:
-                if connection.is_open or is_last:
+                return begin(connection)
+            except (Unreachable, *BROKEN):
+                if is_last or connection.is_open:
                     raise
-                self.give_up(connection, since)
         raise AssertionError
+
+    def channel(self, to: tuple[str, int], timeout_s: float) -> Any:
+        """Return a channel to a place that the host can reach."""
+        return self.begin(lambda connection: connection.forward(to, timeout_s), timeout_s)
 
     def hear(self) -> None:
         """Note that the host has just said something."""
